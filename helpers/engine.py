@@ -1,0 +1,154 @@
+"""Run one compiled function over many inputs: the only room that knows about `tf.function` and its cache."""
+
+import difflib
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+
+def cached(model, key, build):
+    """Return `build()`, computed once for this model and this key.
+
+    The result lives exactly as long as the model, whatever it refers to: it is kept on the model itself, behind
+    Keras's back (Keras would track it as a part of the network), because a global table would keep every model alive.
+
+    Args:
+        model: a `keras.Model`.
+        key: hashable; say everything in it that the result depends on.
+        build: function without arguments.
+    """
+    store = model.__dict__.setdefault("_helpers_cache", {})
+    if key not in store:
+        store[key] = build()
+    return store[key]
+
+
+def compiled(model):
+    """Return `model(x, training=False)` as a `tf.function`, compiled once for the model.
+
+    The batch axis of its signature is free, so that a batch of 1 and one of 33 share one trace.
+
+    Args:
+        model: a `keras.Model`; a subclassed one, which has no symbolic inputs, is retraced where shapes differ.
+
+    Returns:
+        A function of the model's inputs, one argument for each, to the model's output structure.
+    """
+
+    def build():
+        def forward(*inputs):
+            return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+        try:
+            signature = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs]
+        except (AttributeError, TypeError):  # not built from symbolic inputs
+            return tf.function(forward, reduce_retracing=True)
+        return tf.function(forward, input_signature=signature)
+
+    return cached(model, "compiled", build)
+
+
+def as_batch(model, images):
+    """Check pictures against what the model takes, and give them a batch axis.
+
+    Args:
+        model: a `keras.Model` with one input.
+        images: `(B, H, W, C)`, or one picture `(H, W, C)`; any numeric type, in the units of the model's input.
+
+    Returns:
+        `(batch, single)`: float32 `(B, H, W, C)`, and whether one picture without a batch axis was given.
+
+    Raises:
+        ValueError: not a picture, a size that the model does not take, no picture at all, NaN or infinite pixels.
+    """
+    batch = np.asarray(images, dtype="float32")
+    single = batch.ndim == 3
+    if single:
+        batch = batch[None]
+    if batch.ndim != 4:
+        raise ValueError(f"images has shape {np.shape(images)}; give (B, H, W, C), or (H, W, C) for one picture.")
+    if len(batch) == 0:
+        raise ValueError("images is empty: give at least one picture.")
+    if len(model.inputs) != 1:
+        raise ValueError(f"Model {model.name!r} takes {len(model.inputs)} inputs; this needs a model of one picture.")
+    wanted = tuple(model.inputs[0].shape[1:])
+    if len(wanted) != 3 or any(want not in (None, have) for want, have in zip(wanted, batch.shape[1:], strict=True)):
+        shape = " × ".join("any" if want is None else str(want) for want in wanted)
+        raise ValueError(
+            f"Model {model.name!r} takes pictures of {shape} (height × width × channels), and these are "
+            f"{' × '.join(map(str, batch.shape[1:]))}. Resize them with images.batch(picture, size=(height, width)), "
+            f"or build the network for another size: models.load(name, size=(height, width))."
+        )
+    if not np.isfinite(batch).all():
+        raise ValueError("images has NaN or infinite pixels: nothing computed from them would mean anything.")
+    return batch, single
+
+
+def choose(name, names, what, how=""):
+    """Return `name` if it is one of `names`, or raise a `ValueError` that lists the nearest ones."""
+    if name in names:
+        return name
+    nearest = difflib.get_close_matches(str(name), names, n=4, cutoff=0.4) or list(names)[:4]
+    raise ValueError(f"There is no {what} {name!r}. Nearest: {', '.join(map(repr, nearest))}. {how}".rstrip())
+
+
+def stream(function, *inputs, batch=16, progress=False, label=""):
+    """Run a function over many inputs and yield its outputs batch by batch, as numpy.
+
+    Memory is bounded by the batch, however many inputs there are. Every batch has the same size, the last one filled
+    up with copies of its last row, so that nothing is retraced and every row meets the same arithmetic.
+
+    Args:
+        function: a `keras.Model`, compiled through the cache, or a callable of batched tensors.
+        *inputs: one or more inputs that are walked together: arrays with the same first axis, or iterables of rows.
+        batch: rows in a pass. Fewer inputs than that make one smaller pass.
+        progress: show a bar.
+        label: text in front of the bar.
+
+    Yields:
+        The output structure of `function` as numpy arrays, filling removed.
+
+    Raises:
+        ValueError: inputs of different length, no input, or a batch below 1.
+    """
+    if batch < 1:
+        raise ValueError(f"batch is {batch}: a pass takes at least one row.")
+    if not inputs:
+        raise ValueError("There is nothing to run over: give at least one input.")
+    sizes = {len(x) for x in inputs if hasattr(x, "__len__")}
+    if len(sizes) > 1:
+        raise ValueError(f"The inputs have different lengths: {sorted(sizes)}.")
+    dtypes = [None] * len(inputs)
+    if isinstance(function, keras.Model):
+        dtypes = [x.dtype for x in getattr(function, "inputs", None) or [tf.keras.backend.floatx()]]
+        function = compiled(function)
+    total = sizes.pop() if sizes else None
+    rows = zip(*inputs, strict=True)
+    with tqdm(total=total, desc=label, disable=not progress, leave=False) as bar:
+        for first in itertools.count():
+            chunk = list(itertools.islice(rows, batch))
+            if not chunk:
+                return
+            count = len(chunk)
+            if first:  # a single small pass is not filled up: nothing follows that could share its shape
+                chunk += [chunk[-1]] * (batch - count)
+            columns = [np.stack(column) for column in zip(*chunk, strict=True)]
+            columns = [c if dtype is None else c.astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)]
+            outputs = function(*map(tf.constant, columns))
+            yield keras.tree.map_structure(lambda y, count=count: np.asarray(y)[:count], outputs)
+            bar.update(count)
+
+
+def run(function, *inputs, batch=16, progress=False, label=""):
+    """Run a function over many inputs and return all its outputs, concatenated, as numpy. See `stream`.
+
+    Returns:
+        The output structure of `function` with arrays `(N, …)`.
+    """
+    parts = list(stream(function, *inputs, batch=batch, progress=progress, label=label))
+    if not parts:
+        raise ValueError("There is nothing to run over: the input is empty.")
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
