@@ -1,0 +1,103 @@
+"""Is everything here that the notebooks need? The answers are in words, and say how to go on."""
+
+import importlib
+import platform
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+TESTED_PYTHON = ((3, 11), (3, 13))
+INSTALL = "python -m pip install -r requirements.txt"
+
+# Module that a notebook imports → (line of requirements.txt, what it is for).
+LIBRARIES = {
+    "tensorflow": ("tensorflow", "computes the networks and their gradients"),
+    "keras": ("keras", "describes the networks"),
+    "numpy": ("numpy", "arrays"),
+    "matplotlib": ("matplotlib", "figures"),
+    "ipywidgets": ("ipywidgets", "sliders and menus"),
+    "cv2": ("opencv-python", "resizes pictures and colours maps"),
+    "PIL": ("Pillow", "reads and writes picture files"),
+    "skimage": ("scikit-image", "image measures and segments"),
+    "sklearn": ("scikit-learn", "projections and linear models"),
+    "tqdm": ("tqdm", "progress bars"),
+}
+
+BARE_SERVER = (
+    "OpenCV is installed, but the system lacks libraries that it stands on. On Debian or Ubuntu:\n"
+    "    sudo apt-get install libxcb1 libgl1 libglib2.0-0\n"
+    "Without administrator rights, take the variant that needs none of them:\n"
+    "    python -m pip uninstall opencv-python && python -m pip install opencv-python-headless"
+)
+
+
+def _ranges():
+    """Name of a requirement → the range of versions that requirements.txt gives."""
+    lines = (Path(__file__).parents[1] / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    requirements = (Requirement(line) for line in lines if line.strip() and not line.startswith("#"))
+    return {requirement.name: requirement.specifier for requirement in requirements}
+
+
+def _against_range(name, version):
+    """`("ok" | "old" | "new", sentence)` for an installed version of a requirement."""
+    wanted = _ranges()[name]
+    if wanted.contains(version, prereleases=True):
+        return "ok", ""
+    lowest = [part for part in wanted if part.operator == ">="]
+    if all(part.contains(version, prereleases=True) for part in lowest):
+        return "new", f"{name} {version} is newer than what this collection was tested with ({name}{wanted})."
+    return "old", f"{name} {version} is too old: {name}{wanted} is needed. Run: {INSTALL}"
+
+
+def _problem(module):
+    """What is wrong with a library, in words; an empty text if nothing is."""
+    name, _ = LIBRARIES[module]
+    try:
+        version = importlib.import_module(module).__version__
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            return f"{error}. Run: {INSTALL}"
+        return f"not installed. Run: {INSTALL}"
+    except ImportError as error:  # a shared library of the system is missing
+        return f"{error}\n{BARE_SERVER}" if module == "cv2" else f"{error}"
+    return _against_range(name, version)[1]
+
+
+def check():
+    """Print one line for Python and for each library: `ok`, or what is wrong and how to put it right.
+
+    The lines carry no version numbers as long as all is well; `versions` lists those.
+    """
+    lowest, highest = TESTED_PYTHON
+    here = tuple(map(int, platform.python_version_tuple()[:2]))
+    if lowest <= here <= highest:
+        print("ok    Python")
+    else:
+        print(f"LOOK  Python {platform.python_version()}: this collection was tested with 3.11, 3.12 and 3.13.")
+    for module, (name, purpose) in LIBRARIES.items():
+        problem = _problem(module)
+        print(f"LOOK  {name}: {problem}" if problem else f"ok    {name}: {purpose}")
+
+
+def versions():
+    """Print the version of Python, of each library, and of the system: what a report of a problem should contain."""
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    for module, (name, _) in LIBRARIES.items():
+        try:
+            print(name, importlib.import_module(module).__version__)
+        except ImportError:
+            print(name, "cannot be imported")
+
+
+def require():
+    """Say nothing where TensorFlow and Keras are as tested; print a note where they are newer.
+
+    Raises:
+        ImportError: one of them is older than what the notebooks need.
+    """
+    for module in ("tensorflow", "keras"):
+        state, sentence = _against_range(module, importlib.import_module(module).__version__)
+        if state == "old":
+            raise ImportError(sentence)
+        if state == "new":
+            print(f"Note: {sentence} If something looks odd, this is the first suspect.")

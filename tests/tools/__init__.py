@@ -1,0 +1,1 @@
+"""What keeps the notebooks in order: execute them for a commit, check them, draw their gallery."""

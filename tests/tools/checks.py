@@ -1,0 +1,130 @@
+"""The rules that every notebook keeps. Each takes a notebook and its path and returns what is wrong, in words."""
+
+import re
+
+import nbformat
+
+from tests.tools import notebook as nb
+
+LONGEST_CELL = 20  # lines
+LARGEST_FILE = 3_000_000  # bytes
+LARGEST_PICTURE = {"image/gif": 500_000}  # bytes; any other kind: 150 kB
+FEWEST_COMPARED = 5  # code cells with text that a regression run compares
+JET = re.compile(r"""["']jet["']|\bcm\.jet\b|\.jet\(|COLORMAP_JET""")
+
+
+def _name(cell):
+    first = cell.source.strip().splitlines()[0] if cell.source.strip() else ""
+    return f"cell {first[:60]!r}"
+
+
+def is_valid(notebook, path):
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        return [f"not a valid notebook: {error.message[:200]}"]
+    return []
+
+
+def is_executed_in_order(notebook, path):
+    cells = nb.code_cells(notebook)
+    return [
+        f"{_name(cell)} has execution count {cell.execution_count} where {place} is expected"
+        for place, cell in enumerate(cells, 1)
+        if cell.execution_count != place
+    ]
+
+
+def has_outputs(notebook, path):
+    return [] if any(cell.outputs for cell in nb.code_cells(notebook)) else ["no cell has an output"]
+
+
+def has_no_errors(notebook, path):
+    problems = []
+    for cell in nb.code_cells(notebook):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                problems.append(f"{_name(cell)} ended in {output.ename}: {output.evalue[:200]}")
+            if output.output_type == "stream" and output.name == "stderr":
+                problems.append(f"{_name(cell)} wrote to stderr: {output.text[:200]!r}")
+    return problems
+
+
+def is_small(notebook, path):
+    size = path.stat().st_size
+    return [f"{size / 1e6:.1f} MB, at most {LARGEST_FILE / 1e6:.0f} MB"] if size >= LARGEST_FILE else []
+
+
+def has_small_pictures(notebook, path):
+    problems = []
+    for cell in nb.code_cells(notebook):
+        for mime, content in nb.pictures(cell):
+            limit = LARGEST_PICTURE.get(mime, 150_000)
+            if len(content) > limit:
+                problems.append(f"{_name(cell)}: {mime} of {len(content) // 1000} kB, at most {limit // 1000} kB")
+    return problems
+
+
+def has_short_cells(notebook, path):
+    lengths = [(len(cell.source.strip().splitlines()), cell) for cell in nb.code_cells(notebook)]
+    return [f"{_name(cell)} has {n} lines, at most {LONGEST_CELL}" for n, cell in lengths if n > LONGEST_CELL]
+
+
+def has_even_colours(notebook, path):
+    return [f"{_name(cell)} uses jet" for cell in nb.code_cells(notebook) if JET.search(cell.source)]
+
+
+def has_compared_numbers(notebook, path):
+    compared = [cell for cell in nb.code_cells(notebook) if nb.is_compared(cell) and nb.texts(cell)]
+    if len(compared) < FEWEST_COMPARED:
+        return [f"{len(compared)} code cells with compared text, at least {FEWEST_COMPARED}"]
+    return []
+
+
+def has_badge(notebook, path):
+    there = notebook.cells and nb.badge(path.stem) in notebook.cells[0].source
+    return [] if there else [f"the first cell lacks the badge {nb.badge(path.stem)}"]
+
+
+def has_bootstrap(notebook, path):
+    cells = nb.code_cells(notebook)
+    if not cells or cells[0].source != nb.BOOTSTRAP:
+        return ["the first code cell is not the bootstrap cell; `make notebooks` writes it"]
+    return []
+
+
+def has_no_dead_links(notebook, path):
+    targets = nb.links(nb.markdown(notebook))
+    return [f"link to {target}, which is not there" for target in targets if not (path.parent / target).exists()]
+
+
+RULES = [
+    is_valid,
+    is_executed_in_order,
+    has_outputs,
+    has_no_errors,
+    is_small,
+    has_small_pictures,
+    has_short_cells,
+    has_even_colours,
+    has_compared_numbers,
+    has_badge,
+    has_bootstrap,
+    has_no_dead_links,
+]
+
+
+def problems(notebook, path):
+    """All that is wrong with the notebook stored at `path`."""
+    return [problem for rule in RULES for problem in rule(notebook, path)]
+
+
+def reachable(start, notebooks):
+    """Those of `notebooks` (name of file → Markdown) that can be reached by links from the text `start`."""
+    found, queue = set(), [start]
+    while queue:
+        names = {target.rpartition("/")[2] for target in nb.links(queue.pop())}
+        new = names & notebooks.keys() - found
+        found |= new
+        queue += [notebooks[name] for name in new]
+    return found
