@@ -4,6 +4,7 @@ This is the engine room of `submodels`. A network may hold networks; Keras has n
 so the calls are recorded while the network's own graph is run once on new symbolic inputs.
 """
 
+import functools
 import inspect
 from typing import Any, NamedTuple
 
@@ -136,8 +137,15 @@ def is_open(model):
     """Whether the network is a graph of layers that can be recorded (and not Python code of its own)."""
     if isinstance(model, keras.Sequential):
         return bool(model.layers) and model.built and type(model).call is keras.Sequential.call
-    functional = type(keras.Model(*[keras.Input((1,))] * 2))
+    functional = _functional_class()
     return isinstance(model, functional) and type(model).call is functional.call
+
+
+@functools.cache
+def _functional_class():
+    """The class that `keras.Model(inputs, outputs)` makes, which has no public name."""
+    picture = keras.Input((1,))
+    return type(keras.Model(picture, keras.layers.Identity()(picture)))
 
 
 def _layer_ids(model):
@@ -193,28 +201,36 @@ def _trace(model):
     return Graph(inputs, outputs, calls, tensors, model.name)
 
 
-def replay(graph, replace):
+def replay(graph, replace=lambda call: call.operation, start=None):
     """Call the operations of a graph again, some of them exchanged; names stay valid.
 
     Args:
         graph: from `trace`.
         replace: function of a `Call` to the operation to use in its place, or to None, which passes the first
             argument on (the call vanishes, and its name then means what it was given).
+        start: name of a layer whose output is to be the new graph's input, or None for the graph's own inputs. Calls
+            that need something else are left out.
 
     Returns:
         A new `Graph`. The old one is as it was.
     """
     recorder, table = _Recorder(), {}
-    inputs = keras.tree.map_structure(new_input, graph.inputs)
+    old_inputs = graph.inputs if start is None else graph.tensor(start)
+    inputs = keras.tree.map_structure(new_input, old_inputs)
 
     def pair(old, new):
         table.update(zip(map(id, keras.tree.flatten(old)), keras.tree.flatten(new), strict=True))
 
+    def known(structure):
+        return all(id(x) in table for x in keras.tree.flatten(structure))
+
     def renewed(structure):
         return keras.tree.map_structure(lambda x: table.get(id(x), x), structure)
 
-    pair(graph.inputs, inputs)
+    pair(old_inputs, inputs)
     for call in graph.calls:
+        if known(call.outputs) or not known(call.inputs):
+            continue
         args, kwargs = renewed(call.args), renewed(call.kwargs)
         operation = replace(call)
         if operation is None:
@@ -223,7 +239,7 @@ def replay(graph, replace):
             outputs = recorder.record(call.path, operation, args, kwargs)
             recorder.calls[-1] = recorder.calls[-1]._replace(name=call.name)
         pair(call.outputs, outputs)
-    tensors = {name: renewed(value) for name, value in graph.tensors.items()}
+    tensors = {name: renewed(value) for name, value in graph.tensors.items() if known(value)}
     return Graph(inputs, renewed(graph.outputs), recorder.calls, tensors, graph.name)
 
 

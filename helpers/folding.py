@@ -1,0 +1,156 @@
+"""Fold BatchNorm into the layer before or after it. Public as `submodels.fold_batchnorm`."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from .graph import replay, trace
+
+_FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
+
+
+class FoldReport(NamedTuple):
+    """What `fold_batchnorm` did."""
+
+    folded: dict  # name of a BatchNorm layer → name of the layer that it went into
+    left: dict  # name of a BatchNorm layer → why it stayed
+
+
+def fold_batchnorm(model, return_report=False):
+    """The same network with each BatchNorm folded into a neighbouring linear layer, wherever that is exact.
+
+    At inference BatchNorm is y = a·x + b for each channel, with a = γ / √(σ² + ε) and b = β − a·μ (γ, β learned scale
+    and shift, μ, σ² moving mean and variance, ε a small constant). A linear layer before it takes a and b into its
+    kernel and bias; so does one after it, unless padding with zeros comes between the two.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers.
+        return_report: also return what was folded and what was not.
+
+    Returns:
+        A `keras.Model`; layers that took nothing in are shared with `model`, the others are new. The name of a folded
+        BatchNorm stays valid as a layer name, and means the output of the layer that it went into (or, folded
+        into the layer after it, the input of that). With `return_report=True`, `(model, report)`: `report.folded` maps
+        BatchNorm names to the layer that took them, `report.left` maps the others to the reason; `len` counts.
+    """
+    graph = trace(model)
+    plan, report = _plan(graph)
+    folded = {}  # id of an operation → its replacement
+    for index, steps in plan.items():
+        folded[id(graph.calls[index].operation)] = _folded_layer(graph.calls[index].operation, steps)
+
+    def replace(call):
+        if call.name in report.folded:
+            return None
+        return folded.get(id(call.operation), call.operation)
+
+    result = replay(graph, replace).model()
+    return (result, report) if return_report else result
+
+
+def _plan(graph):
+    """Which BatchNorm goes where: `{position of the layer that takes it: [("after" | "before", a, b), …]}`."""
+    readers, times = {}, {}
+    for index, call in enumerate(graph.calls):
+        times[id(call.operation)] = times.get(id(call.operation), 0) + 1
+        for x in call.inputs:
+            readers.setdefault(id(x), []).append(index)
+    for x in keras.tree.flatten(graph.outputs):
+        readers.setdefault(id(x), []).append(None)  # the reader of the network's output sees it too
+    maker = {id(call.outputs): index for index, call in enumerate(graph.calls)}
+    source = {}  # id of a folded BatchNorm's output → the position of the layer that it went into
+    plan, report = {}, FoldReport({}, {})
+
+    def takes(index, side):
+        """None if this call can take a BatchNorm on that side, else the reason why not."""
+        if index is None:
+            return "is an input or output of the network"
+        call = graph.calls[index]
+        layer = call.operation
+        if not isinstance(layer, _FOLDABLE):
+            return f"is a {type(layer).__name__}"
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            return "is a transposed convolution"
+        if times[id(layer)] > 1:
+            return "is called more than once"
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            return "has its channels first"
+        if side == "after" and layer.activation is not keras.activations.linear:
+            return "has an activation of its own"
+        if side == "before" and getattr(layer, "padding", "valid") != "valid" and max(layer.kernel_size) > 1:
+            return "pads with zeros in between"
+        if side == "before" and getattr(layer, "groups", 1) > 1:
+            return "has groups"
+        return None
+
+    for call in graph.calls:
+        if not isinstance(call.operation, keras.layers.BatchNormalization):
+            continue
+        layer, given = call.operation, call.inputs[0]
+        if times[id(layer)] > 1 or layer.axis not in (-1, len(given.shape) - 1) or call.kwargs.get("training"):
+            report.left[call.name] = "it is called more than once, in training mode, or not over the last axis"
+            continue
+        before = source.get(id(given), maker.get(id(given)))
+        why_before = takes(before, "after")
+        if why_before is None and len(readers[id(given)]) > 1:
+            why_before = "has another reader"
+        following = readers.get(id(call.outputs), [None])
+        why_after = takes(following[0], "before") if len(following) == 1 else "is not the only reader"
+        if why_before is None:
+            plan.setdefault(before, []).append(("after", *_affine(layer)))
+            source[id(call.outputs)] = before
+            report.folded[call.name] = graph.calls[before].name
+        elif why_after is None:
+            plan.setdefault(following[0], []).append(("before", *_affine(layer)))
+            report.folded[call.name] = graph.calls[following[0]].name
+        else:
+            report.left[call.name] = f"what comes before it {why_before}; what comes after it {why_after}"
+    return plan, report
+
+
+def _affine(layer):
+    """The BatchNorm as y = a·x + b, in float64: `(a, b)`, each `(channels,)`."""
+    mean, variance = (np.asarray(v, "float64") for v in (layer.moving_mean, layer.moving_variance))
+    scale = 1.0 / np.sqrt(variance + layer.epsilon)
+    if layer.scale:
+        scale = scale * np.asarray(layer.gamma, "float64")
+    shift = -scale * mean
+    if layer.center:
+        shift = shift + np.asarray(layer.beta, "float64")
+    return scale, shift
+
+
+def _folded_layer(layer, steps):
+    """A new layer that computes what `layer` and its BatchNorms compute together."""
+    # Kernels by where the channels go in and out: what comes in meets `first`, what goes out leaves `last`.
+    weights = {w.name: np.asarray(w, "float64") for w in layer.weights}
+    bias = weights.pop("bias", 0.0)
+    first = next(name for name in ("depthwise_kernel", "kernel") if name in weights)
+    last = next(name for name in ("pointwise_kernel", first) if name in weights)
+    depthwise = isinstance(layer, (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D))
+    for side, scale, shift in sorted(steps, key=lambda step: step[0] != "before"):
+        if side == "before":
+            bias = bias + _response(weights, first, last, depthwise, shift)
+            weights[first] = weights[first] * scale[:, None]
+        else:
+            bias = bias * scale + shift
+            if last == first and depthwise:  # outputs run over (input channel, multiplier)
+                scale = scale.reshape(weights[last].shape[-2:])
+            weights[last] = weights[last] * scale
+    twin = type(layer).from_config({**layer.get_config(), "use_bias": True})
+    twin.build(
+        (None, *[None] * (len(weights[first].shape) - 2), weights[first].shape[-2] * getattr(layer, "groups", 1))
+    )
+    for variable in twin.weights:
+        variable.assign(weights.get(variable.name, bias))
+    return twin
+
+
+def _response(weights, first, last, depthwise, shift):
+    """What the layer, without bias, makes of a picture that has the constant value `shift[c]` in channel c."""
+    spatial = tuple(range(weights[first].ndim - 2))
+    if depthwise:
+        response = (weights[first].sum(spatial) * shift[:, None]).reshape(-1)
+        return response if last == first else response @ weights[last].reshape(len(response), -1)
+    return shift @ weights[first].sum(spatial)

@@ -1,0 +1,119 @@
+"""engine: one trace, fixed batches, nothing kept that nobody needs."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import engine
+from tests import zoo
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 33])
+def test_run_equals_the_model_row_by_row(count):
+    model, pictures = zoo.build("functional"), zoo.pictures(count)
+    rows = np.concatenate([model(picture[None], training=False) for picture in pictures])
+    np.testing.assert_allclose(engine.run(model, pictures), rows, atol=1e-6)  # float32, values up to 1
+
+
+def test_batches_of_1_and_33_give_the_same_rows():
+    model, pictures = zoo.build("residual"), zoo.pictures(33)
+    together = engine.run(model, pictures)
+    for index in (0, 16, 32):
+        np.testing.assert_allclose(engine.run(model, pictures[index : index + 1])[0], together[index], rtol=1e-5)
+
+
+def test_a_model_is_traced_once_for_all_batch_sizes():
+    model = zoo.build("functional")
+    for count in (1, 2, 16, 33):
+        engine.run(model, zoo.pictures(count), batch=16)
+    assert engine.compiled(model).experimental_get_tracing_count() == 1
+    assert engine.compiled(model) is engine.compiled(model)
+
+
+def test_every_pass_has_the_same_size_and_filling_is_removed():
+    sizes = []
+
+    def double(x):
+        sizes.append(len(x))
+        return {"double": 2 * x}
+
+    result = engine.run(double, np.arange(10.0), batch=4)
+    assert sizes == [4, 4, 4]
+    np.testing.assert_array_equal(result["double"], 2 * np.arange(10.0))
+
+
+def test_inputs_may_be_iterables_and_are_read_one_batch_at_a_time():
+    read = []
+
+    def rows():
+        for index in range(100):
+            read.append(index)
+            yield np.full(3, index, "float32")
+
+    parts = engine.stream(lambda x: tf.reduce_sum(x, 1), rows(), batch=8)
+    np.testing.assert_array_equal(next(parts), 3 * np.arange(8))
+    assert len(read) == 8
+
+
+def test_cache_lives_as_long_as_the_model():
+    model = zoo.build("sequential")
+    engine.cached(model, "key", lambda network=model: [network])  # the result refers to the model
+    assert engine.cached(model, "key", lambda: pytest.fail("built twice"))[0] is model
+    engine.compiled(model)
+    watcher = weakref.ref(model)
+    del model
+    gc.collect()
+    assert watcher() is None
+
+
+def test_cache_is_no_part_of_the_network():
+    model = zoo.build("functional")
+    before = (len(model.weights), len(model.layers), model.get_config())
+    engine.compiled(model)
+    engine.cached(model, "twin", lambda: zoo.build("sequential"))
+    assert (len(model.weights), len(model.layers), model.get_config()) == before
+
+
+def test_bad_runs_are_refused_in_words():
+    model = zoo.build("functional")
+    with pytest.raises(ValueError, match="different lengths"):
+        engine.run(lambda a, b: a + b, np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="batch is 0"):
+        engine.run(model, zoo.pictures(1), batch=0)
+    with pytest.raises(ValueError, match="empty"):
+        engine.run(model, zoo.pictures(0))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((16, 16)), "give \\(B, H, W, C\\)"),
+        (np.zeros((2, 17, 16, 3)), "16 × 16 × 3.*17 × 16 × 3"),
+        (np.zeros((16, 16, 1)), "16 × 16 × 1"),
+        (np.zeros((0, 16, 16, 3)), "empty"),
+        (np.full((16, 16, 3), np.nan), "NaN"),
+    ],
+)
+def test_pictures_that_the_model_does_not_take(images, message):
+    with pytest.raises(ValueError, match=message):
+        engine.as_batch(zoo.build("functional"), images)
+
+
+def test_as_batch_keeps_values_and_knows_one_picture_from_many():
+    model = zoo.build("functional")
+    one = np.arange(16 * 16 * 3, dtype="uint8").reshape(16, 16, 3)
+    batch, single = engine.as_batch(model, one)
+    assert single and batch.dtype == np.float32 and batch.shape == (1, 16, 16, 3)
+    np.testing.assert_array_equal(batch[0], one)
+    assert engine.as_batch(model, one[None])[1] is False
+
+
+def test_a_model_of_several_outputs_keeps_its_structure():
+    model, pictures = zoo.build("two_outputs"), zoo.pictures(5)
+    result = engine.run(model, pictures, batch=2)
+    assert {name: value.shape for name, value in result.items()} == {"kind": (5, 5), "size": (5, 1)}
+    assert isinstance(model, keras.Model)
