@@ -1,0 +1,174 @@
+"""Watch a network learn: real copies of its weights, and of what it makes of one picture, at chosen steps."""
+
+import keras
+import numpy as np
+
+from . import engine, submodels
+from .graph import trace
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Keras callback that keeps copies of the weights at chosen optimisation steps.
+
+    Step n is the state after n updates; step 0 is the network before the first one. The state at the end of `fit` is
+    always kept, so that the last snapshot is the trained network bit for bit. (List it after callbacks that change
+    the weights when training ends, such as `EarlyStopping(restore_best_weights=True)`.) A second `fit` with the same
+    callback counts on. With `steps_per_execution=k` in `compile`, only every k-th state exists outside the compiled
+    loop: a chosen step is then the next such state, under its own number.
+
+    Memory: each snapshot copies the weights of `layers` and the activations of one picture. The default steps grow
+    like the logarithm of the length of training; for a large network name the layers.
+
+    Args:
+        probe: one picture `(H, W, C)` as the model takes it, or None for no activations.
+        layers: names as `submodels.layer_names` lists them. None: every layer with weights, and the activations of
+            every layer with an output `(B, H, W, C)`.
+        steps: None for 0, 1, 2, 4, 8, …; ints; or a function of a step to whether it is kept.
+        measure: None, or a function of the model to a dict of numbers, called at each snapshot and added to `logs`. It
+            must not call `model.evaluate`, which resets the running metrics of `fit`: use `engine.run`.
+
+    Attributes:
+        steps: list of int, the steps that were kept.
+        weights: layer name → list with, for each kept step, what `layer.get_weights()` gave (kernel first). The
+            name is that of the layer's first call. `layer.set_weights(snapshots.weights[name][i])` goes back in time.
+        activations: layer name → list with, for each kept step, the layer's output for the probe, `(H, W, C)`.
+        logs: list of dict of float. Keras's numbers are means over the epoch so far; there are none at step 0.
+
+    Raises:
+        ValueError: steps that are not whole numbers from 0 on. When training begins: a layer that is not in the
+            model, a probe of the wrong shape, or another model than before.
+    """
+
+    def __init__(self, probe=None, layers=None, steps=None, measure=None):
+        super().__init__()
+        self.probe = None if probe is None else np.array(probe, "float32")
+        self.layers = [layers] if isinstance(layers, str) else layers
+        self.measure = measure
+        self.steps, self.weights, self.activations, self.logs = [], {}, {}, []
+        self._wanted = _chooser(steps)
+        self._watched = None  # the model of the first fit
+        self._step = 0
+
+    def on_train_begin(self, logs=None):
+        if self._watched is None:
+            self._watch(self.model)
+        elif self._watched is not self.model:
+            raise ValueError(
+                f"These snapshots hold the history of {self._watched.name!r}; make new ones, training.Snapshots(…), "
+                f"to watch {self.model.name!r}."
+            )
+        # A model that was compiled again, or trained before, has a counter of its own.
+        self._offset = self._step - self._updates()
+        if not self.steps and self._wanted(0):
+            self._keep(0, {})
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Keras's batch number starts again in each epoch and means different things in different versions.
+        before, self._step = self._step, self._offset + self._updates()
+        if any(self._wanted(step) for step in range(before + 1, self._step + 1)):
+            self._keep(self._step, logs)
+
+    def on_train_end(self, logs=None):
+        if self.steps and self.steps[-1] == self._step:  # kept already, but another callback may have changed it
+            logs = self.logs[-1]
+            for kept in (self.steps, self.logs, *self.weights.values(), *self.activations.values()):
+                kept.pop()
+        self._keep(self._step, logs)
+
+    def _updates(self):
+        return int(self.model.optimizer.iterations)
+
+    def _watch(self, model):
+        calls = [call for call in trace(model).calls if isinstance(call.operation, keras.layers.Layer)]
+        names = [call.name for call in calls]
+        for name in self.layers or ():
+            engine.choose(name, names, "layer", f"submodels.layer_names(model) lists all {len(names)}.")
+        chosen = [call for call in calls if self.layers is None or call.name in self.layers]
+        first_calls = {id(call.operation): call for call in reversed(chosen) if call.operation.weights}
+        self._layers = {call.name: call.operation for call in chosen if first_calls.get(id(call.operation)) is call}
+        self.weights = {name: [] for name in self._layers}
+        if self.probe is not None:
+            maps = [call.name for call in chosen if self.layers is not None or submodels.is_spatial(call.outputs)]
+            self._probe_batch, single = engine.as_batch(model, self.probe)
+            if not single:
+                raise ValueError(f"The probe is one picture (H, W, C), and this has shape {self.probe.shape}.")
+            self._probe_model = submodels.activations(model, maps)
+            self.activations = {name: [] for name in maps}
+        self._watched = model
+
+    def _keep(self, step, logs):
+        self.steps.append(step)
+        numbers = {**(logs or {}), **(self.measure(self.model) if self.measure else {})}
+        self.logs.append({name: float(value) for name, value in numbers.items()})
+        for name, kept in self.weights.items():
+            # A real copy: on a CPU the numpy view of a variable may show its later values.
+            kept.append([np.array(array, copy=True) for array in self._layers[name].get_weights()])
+        if self.activations:
+            outputs = engine.run(self._probe_model, self._probe_batch)
+            for name, kept in self.activations.items():
+                kept.append(np.array(outputs[name][0], copy=True))
+
+
+def _chooser(steps):
+    """The function that says of a step whether it is to be kept."""
+    if steps is None:
+        return lambda step: step & (step - 1) == 0  # 0 and the powers of two
+    if callable(steps):
+        return steps
+    wanted = set(steps)
+    if not wanted or any(not isinstance(step, (int, np.integer)) or step < 0 for step in wanted):
+        raise ValueError(f"steps is {steps!r}: give whole numbers from 0 on, a function of a step, or None.")
+    return wanted.__contains__
+
+
+def filter_evolution(snapshots, layer):
+    """The kernel of a convolution at each kept step.
+
+    Args:
+        snapshots: a `Snapshots` that has been through `fit`.
+        layer: name of a convolution.
+
+    Returns:
+        float32 `(T, kh, kw, cin, cout)`, in the order of `snapshots.steps`. A depthwise convolution has its
+        multiplier in place of `cout`; of a separable one it is the depthwise kernel.
+
+    Raises:
+        ValueError: nothing recorded yet, an unknown layer, or one without a two-dimensional kernel.
+    """
+    kept = _history(snapshots, snapshots.weights, layer, "layer with weights in these snapshots")
+    if kept[0][0].ndim != 4:
+        raise ValueError(
+            f"The first weight of layer {layer!r} has shape {kept[0][0].shape}: it is no two-dimensional convolution "
+            f"(kh, kw, cin, cout). All its weights are in snapshots.weights[{layer!r}]."
+        )
+    return np.stack([arrays[0] for arrays in kept]).astype("float32")
+
+
+def activation_evolution(snapshots, layer):
+    """What a layer makes of the probe at each kept step.
+
+    Args:
+        snapshots: a `Snapshots(probe=…)` that has been through `fit`.
+        layer: name of a layer with an output `(B, H, W, C)`.
+
+    Returns:
+        float32 `(T, H, W, C)`, in the order of `snapshots.steps`.
+
+    Raises:
+        ValueError: nothing recorded yet, no probe, an unknown layer, or one without spatial axes.
+    """
+    if snapshots.probe is None:
+        raise ValueError("These snapshots had no picture to look at: give one, training.Snapshots(probe=picture).")
+    kept = _history(snapshots, snapshots.activations, layer, "layer with activations in these snapshots")
+    if kept[0].ndim != 3:
+        raise ValueError(
+            f"The output of layer {layer!r} has shape {kept[0].shape}, not (H, W, C). It is in "
+            f"snapshots.activations[{layer!r}]."
+        )
+    return np.stack(kept).astype("float32")
+
+
+def _history(snapshots, table, layer, what):
+    if not snapshots.steps:
+        raise ValueError("There are no snapshots yet: train first, model.fit(…, callbacks=[snapshots]).")
+    return table[engine.choose(layer, list(table), what)]
