@@ -1,0 +1,142 @@
+"""Exercises that the notebooks check themselves: `check("00.1", "koala")`.
+
+No answer is stored here. Each exercise computes its own from the networks and photographs, when it is first asked.
+"""
+
+import difflib
+import numbers
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from . import images, models
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One question of a notebook.
+
+    hints: what to say after the first, second, … wrong answer; the last one stays.
+    accept: answer → whether it is right. A `TypeError` tells what kind of answer is expected.
+    because: what to say after the right answer.
+    """
+
+    hints: tuple[str, ...]
+    accept: Callable[[object], bool]
+    because: str = ""
+
+
+_wrong_answers = Counter()
+
+
+def check(id, answer=None):
+    """Print whether `answer` to the exercise `id` is right, and a hint if it is not.
+
+    Without an answer (None or `...`) it says so. A wrong answer never raises: the first gets the first hint, the
+    next one the next. Raises `ValueError` for an unknown `id`.
+    """
+    if id not in EXERCISES:
+        near = difflib.get_close_matches(str(id), EXERCISES, cutoff=0.3) or list(EXERCISES)
+        raise ValueError(f"There is no exercise {id!r}; the nearest are {', '.join(near)}.")
+    exercise = EXERCISES[id]
+    if answer is None or answer is ...:
+        print(f"{id}: not answered yet.")
+        return
+    try:
+        right = exercise.accept(answer)
+    except TypeError as error:
+        print(f"{id}: Not yet. {error}")
+        return
+    if right:
+        del _wrong_answers[id]
+        print(f"{id}: Right. {exercise.because}".rstrip())
+    else:
+        hint = exercise.hints[min(_wrong_answers[id], len(exercise.hints) - 1)]
+        _wrong_answers[id] += 1
+        print(f"{id}: Not yet. Hint: {hint}")
+
+
+def number(compute, relative=0.01, absolute=1e-9):
+    """Accepts the number that `compute()` gives, to a relative or an absolute tolerance."""
+
+    def accept(answer):
+        if isinstance(answer, np.ndarray | np.generic) and answer.size == 1:
+            answer = answer.item()
+        if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
+            raise TypeError(f"The answer is a number, such as 0.5; this is {_kind(answer)}.")
+        return bool(np.isclose(answer, compute(), rtol=relative, atol=absolute))
+
+    return accept
+
+
+def word(compute):
+    """Accepts the text that `compute()` gives; capitals, spaces and underscores do not matter."""
+
+    def accept(answer):
+        if not isinstance(answer, str):
+            raise TypeError(f"The answer is a text in quotes, such as 'panda'; this is {_kind(answer)}.")
+        return _plain(answer) == _plain(compute())
+
+    return accept
+
+
+def words(compute):
+    """Accepts the texts that `compute()` gives, all of them, in any order."""
+
+    def accept(answer):
+        if isinstance(answer, str) or not all(isinstance(item, str) for item in _items(answer)):
+            raise TypeError(f"The answer is a list of texts, such as ['cat', 'panda']; this is {_kind(answer)}.")
+        return sorted(map(_plain, answer)) == sorted(map(_plain, compute()))
+
+    return accept
+
+
+def _items(answer):
+    return answer if isinstance(answer, list | tuple | set | np.ndarray) else [answer, ...]
+
+
+def _plain(text):
+    return " ".join(text.casefold().replace("_", " ").split())
+
+
+def _kind(answer):
+    if isinstance(answer, np.ndarray):
+        return f"an array of shape {answer.shape}"
+    name = type(answer).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+@cache
+def _network():
+    return models.load("efficientnet_lite0")
+
+
+@cache
+def _top_answers(photograph):
+    """The five answers of EfficientNet-Lite0 for a bundled photograph: `(class index, label, probability)` each."""
+    logits = _network()(images.batch(images.sample(photograph)), training=False)
+    return models.decode(logits)[0]
+
+
+# The number of the notebook, a point, the number of the exercise in it.
+EXERCISES = {
+    "00.1": Exercise(
+        hints=(
+            "The network answers with 1000 numbers. models.decode turns them into labels, the most probable first.",
+            'Let it look: models.decode(network(images.batch(images.sample("koala"))))[0][0] is the first answer.',
+        ),
+        accept=word(lambda: _top_answers("koala")[0][1]),
+        because="Nobody told the network which photograph it was looking at.",
+    ),
+    "00.2": Exercise(
+        hints=(
+            "Which of the five answers has which probability? The third entry of each answer is its probability.",
+            "Subtract the probability of the second answer from that of the first.",
+        ),
+        accept=number(lambda: _top_answers("panda")[0][2] - _top_answers("panda")[1][2], absolute=0.005),
+        because="A wide gap: the network does not hesitate here.",
+    ),
+}
