@@ -21,7 +21,7 @@ FOLDERS := helpers tests data notebooks
 .PHONY: help venv lab test run notebooks gallery format lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
 
 # The stamp is newer than the lock file once everything is installed: a second call does nothing.
 venv: .venv/installed
