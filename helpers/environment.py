@@ -81,7 +81,7 @@ def check():
 
 def versions():
     """Print the version of Python, of each library, and of the system: what a report of a problem should contain."""
-    print(f"Python {platform.python_version()} on {platform.platform()}")
+    print(f"Python {platform.python_version()} on {platform.system()} ({platform.machine()})")
     for module, (name, _) in LIBRARIES.items():
         try:
             print(name, importlib.import_module(module).__version__)

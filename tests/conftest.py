@@ -1,5 +1,7 @@
 """What every test starts from, and what it must not leave behind."""
 
+import helpers  # noqa: F401, I001  (before Keras: it imports TensorFlow without its log)
+
 import keras
 import matplotlib
 import matplotlib.pyplot

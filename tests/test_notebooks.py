@@ -295,12 +295,15 @@ def test_normalise_keeps_tags_and_drops_what_changes_by_itself(good):
     cell.metadata = nbformat.from_dict({"tags": ["thumbnail"], "execution": {"iopub.execute_input": "2026"}})
     cell.outputs[0].data["application/vnd.jupyter.widget-view+json"] = {"model_id": "random"}
     notebook.cells.append(nbformat.from_dict(cell))
+    pieces = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("4", "2\n")]
+    notebook.cells[3].outputs = pieces
     execute.normalise(notebook)
     assert notebook.metadata == {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     assert notebook.cells[-1].metadata == {"tags": ["thumbnail"]}
+    assert [output.text for output in notebook.cells[3].outputs] == ["42\n"]
     assert set(cell.outputs[0].data) == {"image/png", "text/plain"}
     first = [cell.id for cell in notebook.cells]
     assert len(set(first)) == len(first)
