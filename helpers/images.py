@@ -1,0 +1,402 @@
+"""Pictures in, pictures out: read files, cut and stack them, lay maps over them. Pillow and OpenCV do the work."""
+
+import difflib
+import io
+import math
+import warnings
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageOps
+
+from . import _data
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that starts other programs
+MAX_PIXELS = 64_000_000  # above every common camera; decoded it is 192 MB
+COMPOSITES = ("koala+panda", "german_shepherd+sheep", "scarlet_macaw+hedgehog", "jaguar+bison", "kangaroo+polar_bear")
+WHITE = (255, 255, 255, 255)
+CHANNELS_AT_ONCE = 4  # more than OpenCV accepts when it averages areas
+
+
+# Reading
+
+
+def load(source, size=None):
+    """A picture as `(H, W, 3)` uint8, RGB.
+
+    Reads JPEG, PNG, WebP, GIF (the first frame), BMP, TIFF and PPM. The rotation noted by a camera is applied,
+    transparency is laid on white, 16 bits are scaled to 8, grey, palette and CMYK become RGB.
+
+    Args:
+        source: a path, the bytes of a file, a PIL image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or
+            `(H, W, 4)` with values 0..255 (floats are rounded; booleans are black and white).
+        size: None, or a side or `(height, width)`: cut and scaled as `crop` does.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, an empty, damaged or oversized file, not a picture, an array of another shape or range.
+    """
+    if isinstance(source, Image.Image):
+        image = _checked(source, "This PIL image")
+    elif isinstance(source, bytes | bytearray | memoryview):
+        image = _decode(io.BytesIO(source), f"These {len(source)} bytes")
+    elif isinstance(source, str | Path):
+        path = _existing(source)
+        with path.open("rb") as file:
+            image = _decode(file, str(source))
+    elif hasattr(source, "__array__"):
+        image = _to_rgb(_from_array(np.asarray(source)))
+    else:
+        raise ValueError(f"A picture is a path, bytes, an array or a PIL image; this is {type(source).__name__}.")
+    return image if size is None else crop(image, size)
+
+
+def _existing(source):
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{source} is a folder: give the path of one picture file in it.")
+    if not path.exists():
+        hint = f' images.sample("{source}") is the bundled photograph.' if str(source) in samples() else ""
+        raise FileNotFoundError(f"There is no file {source}.{hint}")
+    return path
+
+
+def _decode(file, label):
+    """RGB array of an open file; only its header is read before it is checked."""
+    if not file.read(1):
+        raise ValueError(f"{label}: empty, so not a picture.")
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            image = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{label}: {error} Scale it down first.") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{label}: not a picture that can be read. Give one of {', '.join(FORMATS)}.") from error
+    with image:
+        return _checked(image, label)
+
+
+def _checked(image, label):
+    """RGB array of a PIL image of which perhaps only the header was read."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"{label}: {image.width} × {image.height} pixels are more than the {MAX_PIXELS // 10**6} million "
+            "that are decoded. Scale it down first."
+        )
+    try:
+        return _to_rgb(image)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{label}: the picture is damaged or cut off ({error}).") from error
+
+
+def _from_array(array):
+    """PIL image of an array of pixel values."""
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if not (array.ndim == 2 or array.ndim == 3 and array.shape[-1] in (3, 4)) or not array.size:
+        raise ValueError(
+            f"An array of shape {array.shape} is not one picture: it is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
+        )
+    if array.dtype == bool:
+        array = array * np.uint8(255)
+    if array.dtype != np.uint8:
+        low, high = _finite_range(array, "The picture")
+        if low < 0 or high > 255:
+            raise ValueError(f"Pixel values go from 0 to 255; these go from {low:.4g} to {high:.4g}: rescale them.")
+        if high <= 1 and np.any(array % 1):
+            raise ValueError("These pixel values go from 0 to 1, not to 255: multiply them by 255.")
+        array = np.rint(array).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _to_rgb(image):
+    """RGB array of any PIL image, upright and on white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        # The high byte, which is also what Pillow keeps of 16-bit colour.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        image = _from_array(np.asarray(image))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+    return np.array(image.convert("RGB"))
+
+
+def samples():
+    """Names of the bundled photographs. Two joined by a plus sign are a composite: see `COMPOSITES` and `masks`."""
+    return sorted(_photographs())
+
+
+def sample(name, size=None):
+    """A bundled photograph, or a composite such as `"koala+panda"`, as `load` gives it.
+
+    Raises `ValueError` with the nearest names if there is none.
+    """
+    if "+" in str(name):
+        image, _ = composite(*_pair(name))
+        return image if size is None else crop(image, size)
+    photographs = _photographs()
+    if name not in photographs:
+        near = difflib.get_close_matches(str(name), photographs, cutoff=0.4) or sorted(photographs)
+        raise ValueError(f"There is no photograph {name!r}; the nearest are {', '.join(near)}.")
+    return load(_data.path(f"photos/{photographs[name]}"), size)
+
+
+def _photographs():
+    return {Path(file).stem: file for file in _data.names("photos")}
+
+
+# Sizes
+
+
+def crop(image, size):
+    """The largest centred part of the shape of `size`, scaled to `size`. What `batch` does to every picture.
+
+    image: `(H, W)` or `(H, W, C)`; size: a side, or `(height, width)`. The dtype stays as in `resize`.
+    """
+    height, width = _height_width(size)
+    return resize(image[_centre(image.shape[:2], (height, width))], (height, width))
+
+
+def resize(array, size, enlarge="linear"):
+    """Scale a picture or a map to `size`, a side or `(height, width)`.
+
+    Shrinking averages areas, so that nothing aliases; `enlarge` is `"linear"`, `"cubic"` (may overshoot) or
+    `"nearest"` (shows the grid).
+
+    array: `(H, W)` or `(H, W, C)` with any number of channels. uint8, float32 and float64 stay; masks stay masks
+    (more than half covered); other types become float32.
+    """
+    array, (height, width) = np.asarray(array), _height_width(size)
+    methods = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
+    if enlarge not in methods:
+        raise ValueError(f"enlarge={enlarge!r}: choose one of {', '.join(methods)}.")
+    if array.ndim not in (2, 3) or not array.size:
+        raise ValueError(f"Only (H, W) and (H, W, C) can be scaled; this has shape {array.shape}.")
+    if array.dtype == bool:
+        return resize(array.astype(np.float32), size, enlarge) > 0.5
+    if array.dtype not in (np.uint8, np.float32, np.float64):
+        array = array.astype(np.float32)
+    if array.shape[:2] == (height, width):
+        return array.copy()
+    if array.ndim == 3 and array.shape[-1] > CHANNELS_AT_ONCE:
+        groups = [array[..., start : start + CHANNELS_AT_ONCE] for start in range(0, array.shape[-1], CHANNELS_AT_ONCE)]
+        return np.concatenate([np.atleast_3d(resize(group, size, enlarge)) for group in groups], -1)
+    # Two steps, because one axis may shrink while the other grows.
+    smaller = min(height, array.shape[0]), min(width, array.shape[1])
+    scaled = cv2.resize(np.ascontiguousarray(array), smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        scaled = cv2.resize(scaled, (width, height), interpolation=methods[enlarge])
+    return scaled.reshape(height, width, *array.shape[2:])  # OpenCV drops a single channel
+
+
+def batch(*images, size=224):
+    """Pictures as the network takes them: `(B, H, W, 3)` float32, RGB, 0..255.
+
+    Args:
+        images: anything that `load` reads.
+        size: a side or `(height, width)`, cut and scaled by `crop`. None keeps the size that all have in common.
+    """
+    if not images:
+        raise ValueError("A batch needs at least one picture: images.batch(first, second, …).")
+    loaded = [load(image, size) for image in images]
+    shapes = sorted({image.shape[:2] for image in loaded})
+    if len(shapes) > 1:
+        raise ValueError(f"The pictures have different sizes, {shapes}: give size=, for instance size=224.")
+    return np.stack(loaded).astype(np.float32)
+
+
+def _height_width(size):
+    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if len(sides) != 2 or any(side != int(side) or side < 1 for side in sides):
+        raise ValueError(f"size={size!r}: give one side or (height, width), whole numbers from 1.")
+    return int(sides[0]), int(sides[1])
+
+
+def _centre(shape, target):
+    """Slices of the largest centred part of `shape` that has the proportions of `target`, both (height, width)."""
+    scale = min(shape[0] / target[0], shape[1] / target[1])
+    sides = [max(1, round(side * scale)) for side in target]
+    starts = [(full - side) // 2 for full, side in zip(shape, sides, strict=True)]
+    return tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+
+
+# Maps as pictures
+
+
+def colorize(values, cmap="inferno", limits=None):
+    """Colours of a map: `(…)` numbers → `(…, 3)` uint8.
+
+    Args:
+        values: any shape.
+        cmap: name of a matplotlib colour map.
+        limits: `(low, high)`, the values of the first and the last colour, to put several maps on one scale.
+            None: lowest and highest value. `"symmetric"`: ± the largest magnitude, so that zero is the middle colour
+            (for signed maps, with a diverging colour map such as `"RdBu_r"`).
+
+    A map without any differences gets the first colour. `ValueError` for NaN or infinity.
+    """
+    low, high = _limits(values, limits)
+    shares = np.clip((np.asarray(values, np.float64) - low) / (high - low), 0, 1)
+    return matplotlib.colormaps.get_cmap(cmap)(shares, bytes=True)[..., :3]
+
+
+def _limits(values, limits):
+    low, high = _finite_range(values, "The map")
+    if limits is None:
+        return low, high if high > low else low + 1  # nothing to divide by: everything is at the low end
+    if isinstance(limits, str):
+        if limits != "symmetric":
+            raise ValueError(f'limits={limits!r}: give (low, high), "symmetric" or None.')
+        largest = max(abs(low), abs(high)) or 1.0
+        return -largest, largest
+    if not limits[0] < limits[1]:
+        raise ValueError(f"limits={limits!r}: the low end must be below the high end.")
+    return limits
+
+
+def _finite_range(values, label):
+    """Lowest and highest value as floats; `label` starts the error for NaN and infinity."""
+    values = np.asarray(values)
+    if not values.size or not np.isfinite(values).all():
+        raise ValueError(f"{label} is empty or has values that are NaN or infinite: there is no scale for them.")
+    return float(values.min()), float(values.max())
+
+
+def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None):
+    """A map laid over its picture: `(1 − alpha)·picture + alpha·colours`, as uint8 of the picture's shape.
+
+    The map is scaled to the picture. If it has other proportions, the network saw only the centred part that `batch`
+    cuts out: the map is laid there, and the rest of the picture stays as it is.
+
+    Args:
+        image: a picture as `load` accepts it, or a batch `(B, H, W, 3)`, 0..255.
+        heatmap: `(h, w)` of any size, `(B, h, w)` for a batch.
+        alpha: 0 (the picture) to 1 (the map).
+        cmap, limits: as in `colorize`; each map of a batch has its own scale unless `limits` gives numbers.
+    """
+    if np.ndim(heatmap) == 3 and np.ndim(image) == 4 and len(image) == len(heatmap):
+        return np.stack([overlay(*pair, alpha, cmap, limits) for pair in zip(image, heatmap, strict=True)])
+    heatmap = np.asarray(heatmap)
+    if heatmap.ndim != 2 or np.ndim(image) == 4:
+        raise ValueError(
+            f"A map of shape {heatmap.shape} does not belong to a picture of shape {np.shape(image)}: give (h, w) "
+            "with one picture, or (B, h, w) with (B, H, W, 3)."
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha!r}: it goes from 0 (the picture) to 1 (the map).")
+    picture = load(image)
+    scale = _limits(heatmap, limits)  # of the map itself, before it is scaled up or down
+    seen = _seen(picture.shape[:2], heatmap.shape)
+    part = picture[seen].astype(np.float32)
+    colours = colorize(resize(heatmap.astype(np.float64), part.shape[:2]), cmap, scale)
+    picture[seen] = np.rint((1 - alpha) * part + alpha * colours).astype(np.uint8)
+    return picture
+
+
+def _seen(shape, grid):
+    """Slices of the part of a picture that a map covers. A coarse grid is only roughly of the picture's proportions."""
+    expected = grid[1] * shape[0] / shape[1]
+    return (slice(None), slice(None)) if abs(expected - grid[0]) < 1 else _centre(shape, grid)
+
+
+# Several pictures in one
+
+
+def tile(images, columns=None, gap=2, fill=255):
+    """One mosaic of pictures or maps of the same shape, row by row.
+
+    Args:
+        images: `(N, H, W)` or `(N, H, W, C)`, or a list of such pictures.
+        columns: in a row; None: nearly a square of pictures.
+        gap: pixels between neighbours. fill: value of gaps and of places left over (NaN draws as nothing).
+
+    Returns:
+        `(rows·(H + gap) − gap, columns·(W + gap) − gap[, C])` of the same dtype.
+    """
+    images = [np.asarray(image) for image in images]
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) != 1 or len(shapes[0]) not in (2, 3):
+        raise ValueError(f"A mosaic needs pictures of one shape, (H, W) or (H, W, C); these have {shapes}.")
+    height, width, *channels = shapes[0]
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    mosaic = np.full((rows, height + gap, columns, width + gap, *channels), fill, np.result_type(*images))
+    for place, image in enumerate(images):
+        mosaic[place // columns, :height, place % columns, :width] = image
+    mosaic = mosaic.reshape(rows * (height + gap), columns * (width + gap), *channels)
+    return mosaic[: rows * (height + gap) - gap, : columns * (width + gap) - gap]
+
+
+def composite(first, second, size=224):
+    """Two known objects in one picture: the first above, the second below.
+
+    Each half is the centred part of a bundled photograph; most are wide, so halves one above the other lose least.
+    With the masks it asks a heatmap "where is the panda?" and knows the answer: the grid pointing game of Böhle,
+    Fritz and Schiele, "Convolutional Dynamic Alignment Networks for Interpretable Classifications" (2021).
+
+    Args:
+        first, second: names of two different bundled photographs.
+        size: a side or `(height, width)`.
+
+    Returns:
+        `(H, W, 3)` uint8, and a dict: name → bool `(H, W)`, true where that object's half is.
+    """
+    if first == second:
+        raise ValueError(f"A composite has two different objects; both are {first!r}.")
+    height, width = _height_width(size)
+    if height < 2:
+        raise ValueError(f"size={size!r}: a composite has two halves, so at least two rows.")
+    middle = height // 2
+    image = np.concatenate([sample(first, (middle, width)), sample(second, (height - middle, width))])
+    upper = np.zeros((height, width), bool)
+    upper[:middle] = True
+    return image, {first: upper, second: ~upper}
+
+
+def masks(name, size=224):
+    """Where each object of a composite is: `masks("koala+panda")["koala"]` is bool `(H, W)`.
+
+    size: that of the picture; `sample` gives composites of 224 × 224.
+    """
+    _, found = composite(*_pair(name), size=size)
+    return found
+
+
+def _pair(name):
+    pair = str(name).split("+")
+    if len(pair) != 2:
+        raise ValueError(f"{name!r} is not a composite: join two photographs by a plus sign, as in {COMPOSITES[0]!r}.")
+    return pair
+
+
+def animation(frames, fps=4, width=None):
+    """An endless animation, as the bytes of a GIF: `IPython.display.Image(data=…, format="gif")` shows it.
+
+    All frames share one palette of 256 colours, so that still parts do not flicker.
+
+    Args:
+        frames: pictures of one size, as `load` accepts them.
+        fps: frames per second.
+        width: in pixels; the height follows. Small maps are enlarged with their pixels visible.
+    """
+    frames = [load(frame) for frame in frames]
+    if not frames:
+        raise ValueError("An animation needs at least one frame.")
+    if not 0 < fps <= 50:
+        raise ValueError(f"fps={fps!r}: a GIF shows more than 0 and at most 50 frames per second.")
+    if width:
+        height = max(1, round(frames[0].shape[0] * width / frames[0].shape[1]))
+        frames = [resize(frame, (height, width), enlarge="nearest") for frame in frames]
+    palette = Image.fromarray(tile(frames, gap=0)).quantize(256)
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    file = io.BytesIO()
+    pictures[0].save(
+        file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True
+    )
+    return file.getvalue()
