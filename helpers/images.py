@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: read files, cut and stack them, lay maps over them. Pillow and OpenCV do the work."""
+"""Pictures in, pictures out: read files, cut and stack them, lay maps over them. Pillow does the work."""
 
 import difflib
 import io
@@ -6,18 +6,19 @@ import math
 import warnings
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageOps
 
 from . import _data
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that starts other programs
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that starts other programs
 MAX_PIXELS = 64_000_000  # above every common camera; decoded it is 192 MB
 COMPOSITES = ("koala+panda", "german_shepherd+sheep", "scarlet_macaw+hedgehog", "jaguar+bison", "kangaroo+polar_bear")
 WHITE = (255, 255, 255, 255)
-CHANNELS_AT_ONCE = 4  # more than OpenCV accepts when it averages areas
+METHODS = {name: Image.Resampling[name.upper()] for name in ("bicubic", "bilinear", "box", "nearest")}
+
+Image.init()  # Pillow registers WebP and TIFF only on demand, and not at all where formats are listed
 
 
 # Reading
@@ -163,36 +164,32 @@ def crop(image, size):
     return resize(image[_centre(image.shape[:2], (height, width))], (height, width))
 
 
-def resize(array, size, enlarge="linear"):
-    """Scale a picture or a map to `size`, a side or `(height, width)`.
+def resize(array, size, method=None):
+    """Scale a picture or a map to `size`, a side or `(height, width)`. Shrinking averages, so that nothing aliases.
 
-    Shrinking averages areas, so that nothing aliases; `enlarge` is `"linear"`, `"cubic"` (may overshoot) or
-    `"nearest"` (shows the grid).
-
-    array: `(H, W)` or `(H, W, C)` with any number of channels. uint8, float32 and float64 stay; masks stay masks
-    (more than half covered); other types become float32.
+    Args:
+        array: `(H, W)` or `(H, W, C)` with any number of channels. uint8 stays uint8, a mask stays a mask (true where
+            more than half is covered), all others become float32.
+        method: `"bicubic"` (the default for uint8; sharp, can overshoot), `"bilinear"` (the default for all others;
+            never leaves the range), `"box"`, or `"nearest"` (shows the grid).
     """
     array, (height, width) = np.asarray(array), _height_width(size)
-    methods = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
-    if enlarge not in methods:
-        raise ValueError(f"enlarge={enlarge!r}: choose one of {', '.join(methods)}.")
     if array.ndim not in (2, 3) or not array.size:
         raise ValueError(f"Only (H, W) and (H, W, C) can be scaled; this has shape {array.shape}.")
     if array.dtype == bool:
-        return resize(array.astype(np.float32), size, enlarge) > 0.5
-    if array.dtype not in (np.uint8, np.float32, np.float64):
+        return resize(array.astype(np.float32), size, method) > 0.5
+    if array.dtype != np.uint8:
         array = array.astype(np.float32)
-    if array.shape[:2] == (height, width):
-        return array.copy()
-    if array.ndim == 3 and array.shape[-1] > CHANNELS_AT_ONCE:
-        groups = [array[..., start : start + CHANNELS_AT_ONCE] for start in range(0, array.shape[-1], CHANNELS_AT_ONCE)]
-        return np.concatenate([np.atleast_3d(resize(group, size, enlarge)) for group in groups], -1)
-    # Two steps, because one axis may shrink while the other grows.
-    smaller = min(height, array.shape[0]), min(width, array.shape[1])
-    scaled = cv2.resize(np.ascontiguousarray(array), smaller[::-1], interpolation=cv2.INTER_AREA)
-    if smaller != (height, width):
-        scaled = cv2.resize(scaled, (width, height), interpolation=methods[enlarge])
-    return scaled.reshape(height, width, *array.shape[2:])  # OpenCV drops a single channel
+    method = method or ("bicubic" if array.dtype == np.uint8 else "bilinear")
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}.")
+
+    def scale(layer):
+        return np.array(Image.fromarray(layer).resize((width, height), METHODS[method]))
+
+    if array.ndim == 2 or array.dtype == np.uint8 and array.shape[-1] == 3:
+        return scale(np.ascontiguousarray(array))
+    return np.stack([scale(layer) for layer in np.ascontiguousarray(np.moveaxis(array, -1, 0))], -1)
 
 
 def batch(*images, size=224):
@@ -392,7 +389,7 @@ def animation(frames, fps=4, width=None):
         raise ValueError(f"fps={fps!r}: a GIF shows more than 0 and at most 50 frames per second.")
     if width:
         height = max(1, round(frames[0].shape[0] * width / frames[0].shape[1]))
-        frames = [resize(frame, (height, width), enlarge="nearest") for frame in frames]
+        frames = [resize(frame, (height, width), method="nearest") for frame in frames]
     palette = Image.fromarray(tile(frames, gap=0)).quantize(256)
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     file = io.BytesIO()
