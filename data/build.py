@@ -183,7 +183,10 @@ def main():
         for photo in PHOTOS:
             (DATA / "photos" / photo).write_bytes(wheels.read("scikit_image", f"skimage/data/{photo}"))
     write_checksums()
-    for script in ("train_mnist.py",):  # they use helpers, which wants the checksums of what is new
+    for script in (
+        "train_mnist.py",
+        "make_composites.py",
+    ):  # they use helpers, which wants the checksums of what is new
         subprocess.run([sys.executable, str(DATA / script)], check=True)
         write_checksums()
 

@@ -6,9 +6,10 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data import build
-from helpers import _data, digits, models
+from helpers import _data, digits, images, models
 
 LOADERS = {
     "efficientnet_lite0.npz": models.load,
@@ -18,7 +19,8 @@ LOADERS = {
     "imagenet_classes.txt": lambda: models.decode(np.zeros(1000)),
     "photos/koala.webp": lambda: _data.path("photos/koala.webp"),
 }
-BOOKKEEPING = {"README.md", "build.py", "train_mnist.py", "packages.txt", "sources.csv", "checksums.sha256"}
+SCRIPTS = {"build.py", "train_mnist.py", "make_composites.py"}
+BOOKKEEPING = SCRIPTS | {"README.md", "packages.txt", "sources.csv", "checksums.sha256"}
 
 
 def bundled_files():
@@ -95,7 +97,7 @@ def test_every_source_has_an_author_and_a_free_licence():
     with (_data.ROOT / "sources.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert all(row["author"] and row["licence"] and row["source"] for row in rows)
-    free = {"CC0", "public domain"}
+    free = {"CC0", "public domain", "CC0 and public domain"}
     assert {row["licence"] for row in rows if row["file"].startswith(("photos/", "composites/"))} <= free
 
 
@@ -113,6 +115,16 @@ def test_arrays_need_no_pickle():
 def test_photographs_of_one_folder():
     names = _data.names("photos")
     assert len(names) == 28 and "koala.webp" in names and "coffee.png" in names
+
+
+@pytest.mark.parametrize("name", images.COMPOSITES)
+def test_composites_are_what_the_function_makes(name):
+    picture = np.asarray(Image.open(_data.path(f"composites/{name}.png")), "int16")
+    assert np.abs(images.sample(name) - picture).max() <= 2  # decoders of WebP round differently
+    mask = np.asarray(Image.open(_data.path(f"composites/{name}.mask.png")))
+    first, second = name.split("+")
+    np.testing.assert_array_equal(images.masks(name)[second], mask == 255)
+    np.testing.assert_array_equal(images.masks(name)[first], mask == 0)
 
 
 def test_a_pickle_cannot_run_code():
