@@ -218,8 +218,8 @@ def replay(graph, replace=lambda call: call.operation, start=None):
     old_inputs = graph.inputs if start is None else graph.tensor(start)
     inputs = keras.tree.map_structure(new_input, old_inputs)
 
-    def pair(old, new):
-        table.update(zip(map(id, keras.tree.flatten(old)), keras.tree.flatten(new), strict=True))
+    def pair(old, new):  # a replacement may put out more than what it stands for
+        table.update(zip(map(id, keras.tree.flatten(old)), keras.tree.flatten(new), strict=False))
 
     def known(structure):
         return all(id(x) in table for x in keras.tree.flatten(structure))

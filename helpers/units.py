@@ -120,7 +120,8 @@ class Patches(NamedTuple):
 def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, batch=16, progress=False):
     """Where in a collection of pictures a channel answers most strongly, cut out at its receptive field.
 
-    One pass over the pictures serves all channels. Memory is bounded by a batch and the patches that are kept.
+    One pass over the pictures serves all channels. Memory is bounded by a batch and the patches that are kept: where
+    the field covers the picture, each of them is a whole picture, so ask for some channels rather than for all.
 
     Args:
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
@@ -169,6 +170,53 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
         scores, *others, patches = map(np.array, zip(*kept, strict=True))
         answers.append(Patches(int(number), patches, scores, *others))
     return answers if several else answers[0]
+
+
+class Activity(NamedTuple):
+    """How much a layer has to say about a collection of pictures."""
+
+    sparsity: float  # share of its values that are not above zero
+    dead: float  # share of its channels that are not above zero anywhere, in any picture
+    energy: float  # mean of its squared values
+
+
+def activity(model, images, layers, batch=8, progress=False):
+    """Sparsity, dead channels and energy of layers over a collection of pictures.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        images: `(N, H, W, C)`, or an iterable of pictures.
+        layers: a name, or several, of layers that end in a ReLU: before one, "not above zero" means nothing special.
+        batch: pictures in a pass. The maps themselves never leave it: memory does not grow with the pictures.
+        progress: show a bar.
+
+    Returns:
+        dict: name → `Activity`.
+
+    Raises:
+        ValueError: an unknown layer, or no picture.
+    """
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+
+    def build():
+        probe = submodels.activations(model, names)
+
+        @tf.function(reduce_retracing=True)
+        def summary(x):
+            rows = {}
+            for name, maps in probe(x, training=False).items():
+                axes = list(range(1, len(maps.shape)))
+                silent = tf.reduce_mean(tf.cast(maps <= 0, "float32"), axes)
+                rows[name] = silent, tf.reduce_max(maps, axes[:-1]), tf.reduce_mean(maps**2, axes)
+            return rows
+
+        return summary
+
+    rows = engine.run(engine.cached(model, ("activity", names), build), images, batch=batch, progress=progress)
+    return {
+        name: Activity(float(silent.mean()), float((peaks.max(0) <= 0).mean()), float(energy.mean()))
+        for name, (silent, peaks, energy) in ((name, rows[name]) for name in names)
+    }
 
 
 class _Place(NamedTuple):

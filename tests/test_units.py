@@ -8,6 +8,7 @@ import pytest
 from keras import layers as kl
 
 from helpers import engine, models, submodels, units
+from tests import zoo
 
 RNG = np.random.default_rng(0)
 
@@ -374,3 +375,17 @@ def test_patch_errors():
         units.top_patches(model, "last", 0, [PICTURES[:2]])
     with pytest.raises(ValueError, match="empty"):
         units.top_patches(model, "last", 0, [])
+
+
+def test_activity_equals_its_definition():
+    model, pictures = zoo.build("functional"), zoo.pictures(7)
+    kernel, bias = model.get_layer("conv1").get_weights()
+    bias[2] = -1000  # a channel that cannot fire
+    model.get_layer("conv1").set_weights([kernel, bias])
+    found = units.activity(model, pictures, ["conv1", "relu2"], batch=3)
+    for name, numbers in found.items():
+        maps = engine.run(submodels.activations(model, name), pictures)[name]
+        assert numbers.sparsity == pytest.approx((maps == 0).mean())
+        assert numbers.dead == pytest.approx((maps.reshape(-1, maps.shape[-1]) == 0).all(0).mean())
+        assert numbers.energy == pytest.approx((maps**2).mean(), rel=1e-5)
+    assert found["conv1"].dead >= 1 / 6
