@@ -277,6 +277,8 @@ def _twin(operation):
     config = {**operation.get_config(), "dtype": "float64"}
     if "activation" in config:
         config["activation"] = "linear"
+    if config.get("groups", 1) > 1 and isinstance(operation, kl.Conv2D):
+        config["groups"] = 1  # the same rows and columns; grouped convolutions go through a slow compiler
     for key in config:
         if key.endswith("initializer") and not key.startswith(("bias", "beta", "gamma", "moving")):
             config[key] = _positive
