@@ -51,7 +51,7 @@ def execute(notebook, progress=None):
     `progress` is called after each cell. Raises `CellExecutionError` at the first cell that fails.
     """
     executed = copy.deepcopy(notebook)
-    # With this variable, which the regression run sets too, a kernel leaves the logs of C++ libraries out of its outputs.
+    # With this variable, which the regression run sets too, a kernel keeps the logs of C++ libraries to itself.
     os.environ["PYTEST_CURRENT_TEST"] = "notebook"
     manager = KernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
     manager.start_kernel(cwd=str(nb.FOLDER), stderr=open(os.devnull, "w"))
