@@ -14,7 +14,7 @@ from . import _data
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that starts other programs
 MAX_PIXELS = 64_000_000  # above every common camera; decoded it is 192 MB
-COMPOSITES = ("koala+panda", "german_shepherd+sheep", "scarlet_macaw+hedgehog", "jaguar+bison", "kangaroo+polar_bear")
+COMPOSITES = ("koala+panda", "sheep+german_shepherd", "bison+chicken", "scarlet_macaw+lemur", "crocodile+polar_bear")
 WHITE = (255, 255, 255, 255)
 METHODS = {name: Image.Resampling[name.upper()] for name in ("bicubic", "bilinear", "box", "nearest")}
 
