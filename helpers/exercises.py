@@ -136,7 +136,7 @@ EXERCISES = {
             "Which of the five answers has which probability? The third entry of each answer is its probability.",
             "Subtract the probability of the second answer from that of the first.",
         ),
-        accept=number(lambda: _top_answers("panda")[0][2] - _top_answers("panda")[1][2], absolute=0.005),
-        because="A wide gap: the network does not hesitate here.",
+        accept=number(lambda: _top_answers("narwhal")[0][2] - _top_answers("narwhal")[1][2], absolute=0.005),
+        because="It has no word for a narwhal, and still prefers one answer by far: confidence is not knowledge.",
     ),
 }
