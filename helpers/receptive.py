@@ -122,12 +122,11 @@ class Reach:
             values, others = (
                 [draw.uniform(-3, 3, (1, *self.shapes[id(x)][1:])) for x in call.inputs] for _ in range(2)
             )
-            function = keras.Function(call.inputs, keras.tree.flatten(call.outputs))
-            expected = _outputs(function, values)
+            expected = _answers(call, values)
             answers = []
             for axis in (1, 2):
                 mixed = [_mixed(value, other, axis) for value, other in zip(values, others, strict=True)]
-                pairs = zip(expected, _outputs(function, mixed), strict=True)
+                pairs = zip(expected, _answers(call, mixed), strict=True)
                 answers.append(all(np.allclose(*(_middle(y, axis) for y in pair), 1e-4, 1e-5) for pair in pairs))
             self._tried[id(call.operation)] = tuple(answers)
         return self._tried[id(call.operation)]
@@ -158,8 +157,7 @@ class Reach:
                 results = arguments[0]
             else:
                 twin = twins.setdefault(id(call.operation), _twin(call.operation))
-                args, kwargs = keras.tree.map_structure(lambda x: values.get(id(x), x), (call.args, call.kwargs))
-                results = twin(*args, **kwargs)
+                results = _applied(twin, call, values)
             values.update(zip(map(id, keras.tree.flatten(call.outputs)), keras.tree.flatten(results), strict=True))
         return values[id(target)]
 
@@ -253,9 +251,16 @@ def _union(one, other):
     return None if one is None or other is None else (np.minimum(one[0], other[0]), np.maximum(one[1], other[1]))
 
 
-def _outputs(function, values):
-    inputs = [tf.constant(value, x.dtype) for value, x in zip(values, function.inputs, strict=True)]
-    return [np.asarray(y) for y in function(inputs)]
+def _applied(operation, call, values):
+    """The operation on the arguments of a call, symbolic tensors replaced by `values`, a table by id."""
+    args, kwargs = keras.tree.map_structure(lambda x: values.get(id(x), x), (call.args, call.kwargs))
+    return operation(*args, **kwargs)
+
+
+def _answers(call, inputs):
+    """What a call's own operation makes of these arrays in place of its inputs."""
+    tensors = {id(x): tf.constant(value, x.dtype) for value, x in zip(inputs, call.inputs, strict=True)}
+    return [np.asarray(y) for y in keras.tree.flatten(_applied(call.operation, call, tensors))]
 
 
 def _middle(array, axis):
