@@ -12,10 +12,11 @@ import functools
 import keras
 import tensorflow as tf
 
+from .backward import deconvnet
 from .folding import fold_batchnorm
 from .graph import replay, trace, with_activation
 
-__all__ = ["activations", "flatten", "fold_batchnorm", "layer_names", "logits", "relu_rule", "split"]
+__all__ = ["activations", "deconvnet", "flatten", "fold_batchnorm", "layer_names", "logits", "relu_rule", "split"]
 
 _KINDS = {
     "conv": ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")

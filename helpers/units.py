@@ -84,7 +84,7 @@ def effective_receptive_field(model, layer, images, position=None, channel=None,
     network = receptive.reach(model, pictures.shape[1:3])
     row, column = _checked_position(layer, network.shape(layer), position)
     if channel is not None:
-        _check_channels(layer, tensor, [channel])
+        check_channels(layer, tensor.shape[-1], [channel])
 
     def build():
         probe = submodels.activations(model, layer)
@@ -144,7 +144,7 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
     """
     several = np.ndim(channel) > 0
     channels = list(channel) if several else [channel]
-    _check_channels(layer, _spatial_tensor(model, layer), channels)
+    check_channels(layer, _spatial_tensor(model, layer).shape[-1], channels)
     if count < 1 or (per_image is not None and per_image < 1):
         raise ValueError(f"count is {count} and per_image {per_image}: ask for at least one patch.")
     find = _strongest_places(model, layer, tuple(map(int, channels)), min(count, per_image or count))
@@ -261,12 +261,25 @@ def _cut(place, picture, fields, pad):
     """Add the box and the patch of a place."""
     shown = zip(fields.reach, place.position, picture.shape, strict=False)
     (top, bottom), (left, right) = (_shown(reach, index, length) for reach, index, length in shown)
+    box = top, left, bottom, right
+    return place._replace(box=box, patch=cut(picture, box, pad))
+
+
+def cut(picture, box, pad=128):
+    """A part of a picture, which may reach beyond its border.
+
+    Args:
+        picture: `(H, W, C)`.
+        box: `(top, left, bottom, right)` in pixels, ends excluded.
+        pad: what lies beyond the border: a grey level, or `"edge"` for the outermost pixels.
+    """
+    top, left, bottom, right = map(int, box)
     rows, columns = np.arange(top, bottom), np.arange(left, right)
     patch = picture.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
     if pad != "edge":
         patch[(rows < 0) | (rows >= picture.shape[0])] = pad
         patch[:, (columns < 0) | (columns >= picture.shape[1])] = pad
-    return place._replace(box=(top, left, bottom, right), patch=patch)
+    return patch
 
 
 def _shown(reach, index, length):
@@ -309,15 +322,19 @@ def _checked_position(layer, shape, position):
         return None
     if position is None:
         return shape[1] // 2, shape[2] // 2
+    return check_position(layer, shape[1:3], position)
+
+
+def check_position(layer, shape, position):
+    """`(row, column)` as ints, or a `ValueError` if it is not on the map of `shape` of a layer."""
     row, column = map(int, position)
-    if not (0 <= row < shape[1] and 0 <= column < shape[2]):
-        raise ValueError(f"Layer {layer!r} has {shape[1]} × {shape[2]} positions, and {position} is not one of them.")
+    if not (0 <= row < shape[0] and 0 <= column < shape[1]):
+        raise ValueError(f"Layer {layer!r} has {shape[0]} × {shape[1]} positions, and {position} is not one of them.")
     return row, column
 
 
-def _check_channels(layer, tensor, channels):
+def check_channels(layer, count, channels):
+    """Raise a `ValueError` unless all of `channels` are among the `count` channels of a layer."""
     for channel in channels:
-        if not (isinstance(channel, (int, np.integer)) and 0 <= channel < tensor.shape[-1]):
-            raise ValueError(
-                f"Layer {layer!r} has channels 0 to {tensor.shape[-1] - 1}, and {channel!r} is not one of them."
-            )
+        if not (isinstance(channel, (int, np.integer)) and 0 <= channel < count):
+            raise ValueError(f"Layer {layer!r} has channels 0 to {count - 1}, and {channel!r} is not one of them.")
