@@ -32,7 +32,7 @@ venv: .venv/installed
 	@touch $@
 
 lab: venv
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(MARK)"
