@@ -311,7 +311,7 @@ def test_figures_are_small_on_white():
         mime, content = figure.encoded()
         picture = images.load(content)
         assert len(content) <= 150_000 and mime == Image.MIME[Image.open(io.BytesIO(content)).format]
-        assert (picture[0, :10] >= 250).all() and picture.std() > 5
+        assert (picture[0, :10] >= 240).all() and picture.std() > 5  # JPEG rings a little
     assert plots.curves({"loss": [1, 2, 3]}, [1, 2, 3]).encoded()[0] == "image/png"
 
 
