@@ -31,3 +31,6 @@ with _quiet():
     import tensorflow
 
     tensorflow.zeros(1)  # the first operation starts the devices, which log once more
+
+# One compiled function for each network and layer is what this package is about; TensorFlow takes it for a mistake.
+tensorflow.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())

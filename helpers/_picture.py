@@ -4,7 +4,6 @@ import io
 import textwrap
 
 import matplotlib
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -30,9 +29,10 @@ class Picture(Figure):
 
     def encoded(self):
         """`(mime type, bytes)`: the smaller of PNG (lines, flat colours) and JPEG (photographs)."""
-        canvas = FigureCanvasAgg(self)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        FigureCanvasAgg(self)
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", bbox_inches="tight", pad_inches=0.06)  # long labels are never cut off
+        image = Image.open(drawn).convert("RGB")
         lossless, content = _saved(image, "PNG"), _saved(image, "JPEG", quality=90)
         if len(lossless) < len(content):
             return "image/png", lossless

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from . import images, models
+from . import images, models, submodels, units
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,28 @@ def _top_answers(photograph):
     return models.decode(logits)[0]
 
 
+def _photographs():
+    """The 28 bundled photographs, their names, and the pictures."""
+    names = images.samples()
+    return names, images.batch(*map(images.sample, names))
+
+
+def _numbers_out_for_each_number_in():
+    vgg = models.load("vgg19")
+    return np.prod(vgg.get_layer("block1_conv1").output.shape[1:]) / np.prod(vgg.input_shape[1:])
+
+
+def _most_excited_by(layer, channel):
+    names, pictures = _photographs()
+    return names[units.top_patches(_network(), layer, channel, pictures, count=1).images[0]]
+
+
+def _least_sparse_convolution():
+    vgg, (_, pictures) = models.load("vgg19"), _photographs()
+    profile = units.activity(vgg, pictures, submodels.layer_names(vgg, "conv"))
+    return min(profile, key=lambda name: profile[name].sparsity)
+
+
 # The number of the notebook, a point, the number of the exercise in it.
 EXERCISES = {
     "00.1": Exercise(
@@ -138,5 +160,37 @@ EXERCISES = {
         ),
         accept=number(lambda: _top_answers("narwhal")[0][2] - _top_answers("narwhal")[1][2], absolute=0.005),
         because="It has no word for a narwhal, and still prefers one answer by far: confidence is not knowledge.",
+    ),
+    "01.1": Exercise(
+        hints=(
+            "Numbers out: height × width × channels of the layer's output. Padding keeps height and width.",
+            "224 · 224 · 64 numbers come out and 224 · 224 · 3 go in.",
+        ),
+        accept=number(_numbers_out_for_each_number_in),
+        because="The first layers describe the picture at far greater length than the picture itself.",
+    ),
+    "01.2": Exercise(
+        hints=(
+            "Section 4 computes receptive fields: units.receptive_field(model, name).",
+            'Its field size holds height and width: units.receptive_field(network, "block3b_depthwise").size.',
+        ),
+        accept=number(lambda: units.receptive_field(_network(), "block3b_depthwise").size[1], relative=0),
+        because="With a stride of 8 it needs few layers to see that far.",
+    ),
+    "01.3": Exercise(
+        hints=(
+            "Section 5 finds strongest patches; here the pictures are the whole photographs in `collection`.",
+            'units.top_patches(network, "head", 515, collection, count=1).images[0] is the number of the photograph.',
+        ),
+        accept=word(lambda: _most_excited_by("head", 515)),
+        because="The windows in section 5 showed the same skin.",
+    ),
+    "01.4": Exercise(
+        hints=(
+            'profiles["VGG19"][name].sparsity is the share of zeros of one layer, section 3.',
+            "Take the smallest: min(vgg_layers, key=…).",
+        ),
+        accept=word(_least_sparse_convolution),
+        because="It is in the middle: neither simple edges nor rare objects, but parts that nearly every picture has.",
     ),
 }

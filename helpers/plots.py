@@ -314,7 +314,7 @@ def curves(panels, x, log=(), columns=None, xlabel=None, title=None, width=WIDTH
 
 @_styled
 def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, width=WIDTH):
-    """Square matrices, of similarities for instance, with their numbers in the fields, on one scale.
+    """Square matrices, of similarities for instance, on one scale; up to 12 × 12 with their numbers in the fields.
 
     Args:
         values: `(N, N)`, or several of them, `(K, N, N)`, side by side.
@@ -330,8 +330,8 @@ def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, widt
     titles = _checked_labels(titles, len(values), "titles")
     suited = _scale(values)
     low, high = limits or suited[:2]
-    side = min((width - 0.7) / len(values), 5)
-    drawing = figure(side * len(values) + 0.7, side + 0.3, title)
+    side, letters = min((width - 0.7) / len(values), 5), max(len(str(label)) for label in labels)
+    drawing = figure(side * len(values) + 0.7, side + 0.3 + 0.04 * letters, title)
     axes = drawing.subplots(1, len(values), squeeze=False)[0]
     size = min(8, 0.8 * 72 * side / len(labels) / 3)
     for axis, part, text in zip(axes, values, titles, strict=True):
@@ -340,7 +340,7 @@ def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, widt
         axis.set_title(wrapped(text, side))
         axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
         axis.tick_params(length=0)
-        for (row, column), value in np.ndenumerate(part):
+        for (row, column), value in np.ndenumerate(part if len(labels) <= 12 else np.empty((0, 0))):
             dark = np.mean(shown.cmap(shown.norm(value))[:3]) < 0.5
             spot = {"ha": "center", "va": "center", "fontsize": size, "color": "white" if dark else "black"}
             axis.text(column, row, f"{value:.2f}".replace("-0.00", "0.00"), **spot)

@@ -1,6 +1,7 @@
 """Pictures as points: what a layer puts close together."""
 
 import numpy as np
+import tensorflow as tf
 
 from . import engine, submodels
 
@@ -19,12 +20,20 @@ def describe(model, images, layers, batch=16, progress=False):
     Returns:
         dict: name → float32 `(N, channels)`.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
-    vectors = {name: [] for name in names}
-    for outputs in engine.stream(submodels.activations(model, names), images, batch=batch, progress=progress):
-        for name, maps in outputs.items():
-            vectors[name].append(maps.reshape(len(maps), -1, maps.shape[-1]).mean(1))
-    return {name: np.concatenate(parts) for name, parts in vectors.items()}
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+
+    def build():
+        probe = submodels.activations(model, names)
+
+        @tf.function(reduce_retracing=True)
+        def means(x):  # taken here, so that the maps themselves are never copied
+            maps = probe(x, training=False)
+            return {name: tf.reduce_mean(y, list(range(1, len(y.shape) - 1))) for name, y in maps.items()}
+
+        return means
+
+    means = engine.cached(model, ("describe", names), build)
+    return engine.run(means, (np.asarray(x, "float32") for x in images), batch=batch, progress=progress)
 
 
 def similarity(vectors):

@@ -180,7 +180,7 @@ class Activity(NamedTuple):
     energy: float  # mean of its squared values
 
 
-def activity(model, images, layers, batch=8, progress=False):
+def activity(model, images, layers, batch=4, progress=False):
     """Sparsity, dead channels and energy of layers over a collection of pictures.
 
     Args:
