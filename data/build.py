@@ -183,10 +183,8 @@ def main():
         for photo in PHOTOS:
             (DATA / "photos" / photo).write_bytes(wheels.read("scikit_image", f"skimage/data/{photo}"))
     write_checksums()
-    for script in (
-        "train_mnist.py",
-        "make_composites.py",
-    ):  # they use helpers, which wants the checksums of what is new
+    # These use helpers, which wants the checksums of what is new.
+    for script in ("train_mnist.py", "make_composites.py"):
         subprocess.run([sys.executable, str(DATA / script)], check=True)
         write_checksums()
 

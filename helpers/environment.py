@@ -16,7 +16,7 @@ LIBRARIES = {
     "numpy": ("numpy", "arrays"),
     "matplotlib": ("matplotlib", "figures"),
     "ipywidgets": ("ipywidgets", "sliders and menus"),
-    "cv2": ("opencv-python", "resizes pictures and colours maps"),
+    "cv2": ("opencv-python", "draws outlines on photographs"),
     "PIL": ("Pillow", "reads and writes picture files"),
     "skimage": ("scikit-image", "image measures and segments"),
     "sklearn": ("scikit-learn", "projections and linear models"),

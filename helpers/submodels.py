@@ -131,7 +131,10 @@ def split(model, layer):
             f"Model {model.name!r} cannot be cut at {layer!r}: what comes after it also reads something from before "
             f"it (a skip connection, or a branch). It can be cut {instead}."
         )
-    return graph.model(tensor), replay(graph, start=layer).model()
+    head = replay(graph, start=layer)
+    if head.outputs is head.inputs:  # cut after the last layer: Keras wants something in a model
+        return graph.model(tensor), keras.Model(head.inputs, keras.layers.Identity()(head.inputs))
+    return graph.model(tensor), head.model()
 
 
 def _bottlenecks(graph):
