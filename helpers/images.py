@@ -1,4 +1,7 @@
-"""Pictures in, pictures out: read files, cut and stack them, lay maps over them. Pillow does the work."""
+"""Pictures in, pictures out: read files, cut and stack them, lay maps over them.
+
+Pillow does the work; OpenCV draws outlines.
+"""
 
 import difflib
 import io
@@ -277,22 +280,77 @@ def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None):
         alpha: 0 (the picture) to 1 (the map).
         cmap, limits: as in `colorize`; each map of a batch has its own scale unless `limits` gives numbers.
     """
-    if np.ndim(heatmap) == 3 and np.ndim(image) == 4 and len(image) == len(heatmap):
-        return np.stack([overlay(*pair, alpha, cmap, limits) for pair in zip(image, heatmap, strict=True)])
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha!r}: it goes from 0 (the picture) to 1 (the map).")
+
+    def blend(part, values):
+        scale = _limits(values, limits)  # of the map itself, before it is scaled up or down
+        colours = colorize(resize(values, part.shape[:2]), cmap, scale)
+        return np.rint((1 - alpha) * part.astype(np.float32) + alpha * colours)
+
+    return _laid_over(image, heatmap, blend)
+
+
+def masked(image, heatmap, share=0.2, dim=0.15):
+    """Only what excites a map: the picture where the map is strongest, and nearly black elsewhere.
+
+    Args:
+        image, heatmap: as in `overlay`.
+        share: of the map's area that is kept, 0 to 1. Equal values are kept together; a constant map keeps all.
+        dim: brightness of the rest, 0 to 1.
+    """
+    if not (0 < share <= 1 and 0 <= dim <= 1):
+        raise ValueError(f"share={share!r} and dim={dim!r}: both go from 0 to 1, and share above 0.")
+
+    def keep(part, values):
+        kept = resize(np.float32(values >= np.quantile(values, 1 - share)), part.shape[:2])[..., None]  # soft edges
+        return np.rint(part * (dim + (1 - dim) * kept))
+
+    return _laid_over(image, heatmap, keep)
+
+
+def contour(image, heatmap, shares=(0.3, 0.1), colours=((86, 180, 233), (230, 159, 0)), width=2):
+    """Outlines around the strongest parts of a map, which leave the picture itself untouched.
+
+    Args:
+        image, heatmap: as in `overlay`.
+        shares: of the picture's area that each outline encloses, from 0 to 1.
+        colours: RGB 0..255 of each outline, with a black edge.
+        width: of the lines, in pixels.
+    """
+    if not all(0 < share < 1 for share in shares) or len(colours) < len(shares):
+        raise ValueError(f"shares={shares!r}: each between 0 and 1, and with a colour of its own in `colours`.")
+
+    import cv2  # only here: on a bare server it lacks system libraries, and nothing else should fail for that
+
+    def outline(part, values):
+        part, scaled = np.ascontiguousarray(part), resize(values, part.shape[:2])
+        for share, colour in zip(shares, colours, strict=False):
+            inside = np.uint8(scaled > np.quantile(scaled, 1 - share))
+            lines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(part, lines, -1, (0, 0, 0), width + 2, cv2.LINE_AA)
+            cv2.drawContours(part, lines, -1, colour, width, cv2.LINE_AA)
+        return part
+
+    return _laid_over(image, heatmap, outline)
+
+
+def _laid_over(image, heatmap, draw):
+    """Picture in which `draw(part, map)` has redrawn the part that the map covers; for a batch, each with its own."""
     heatmap = np.asarray(heatmap)
+    if np.ndim(image) == 4 and heatmap.ndim == 3:
+        if len(image) != len(heatmap):
+            raise ValueError(f"There are {len(image)} pictures and {len(heatmap)} maps: give one map for each picture.")
+        return np.stack([_laid_over(*pair, draw) for pair in zip(image, heatmap, strict=True)])
     if heatmap.ndim != 2 or np.ndim(image) == 4:
         raise ValueError(
             f"A map of shape {heatmap.shape} does not belong to a picture of shape {np.shape(image)}: give (h, w) "
             "with one picture, or (B, h, w) with (B, H, W, 3)."
         )
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha!r}: it goes from 0 (the picture) to 1 (the map).")
+    _finite_range(heatmap, "The map")
     picture = load(image)
-    scale = _limits(heatmap, limits)  # of the map itself, before it is scaled up or down
     seen = _seen(picture.shape[:2], heatmap.shape)
-    part = picture[seen].astype(np.float32)
-    colours = colorize(resize(heatmap.astype(np.float64), part.shape[:2]), cmap, scale)
-    picture[seen] = np.rint((1 - alpha) * part + alpha * colours).astype(np.uint8)
+    picture[seen] = draw(picture[seen], heatmap.astype(np.float32)).astype(np.uint8)
     return picture
 
 

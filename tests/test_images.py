@@ -389,7 +389,7 @@ def test_maps_without_a_scale(bad):
 
 
 def test_overlays_that_cannot_be():
-    with pytest.raises(ValueError, match="does not belong"):
+    with pytest.raises(ValueError, match="does not belong|one map for each"):
         images.overlay(np.zeros((2, 4, 4, 3)), np.zeros((3, 4, 4)))
     with pytest.raises(ValueError, match="does not belong"):
         images.overlay(NOISE, np.zeros((4, 4, 3)))
@@ -483,3 +483,46 @@ def test_impossible_animations():
         images.animation([])
     with pytest.raises(ValueError, match="fps"):
         images.animation([NOISE], fps=0)
+
+
+# Masks and outlines
+
+
+def ramp():
+    return np.tile(np.arange(64.0), (64, 1))
+
+
+def test_masked_keeps_the_strongest_share_and_dims_the_rest():
+    picture = np.full((64, 64, 3), 200, np.uint8)
+    shown = images.masked(picture, ramp(), share=0.25, dim=0.1)
+    assert (shown[:, 48:] == 200).all() and (shown[:, :48] == 20).all()
+    np.testing.assert_array_equal(images.masked(picture, np.ones((7, 7))), picture)  # a constant map keeps all
+
+
+def test_masked_scales_a_coarse_map():
+    picture, grid = np.full((64, 64, 3), 200, np.uint8), np.zeros((4, 4))
+    grid[1, 2] = 1
+    shown = images.masked(picture, grid, share=1 / 16, dim=0)
+    assert shown[24, 40, 0] > 150 and shown[60, 4, 0] == 0
+
+
+def test_contour_encloses_the_share_and_leaves_the_rest_alone():
+    picture = np.full((64, 64, 3), 200, np.uint8)
+    shown = images.contour(picture, ramp(), shares=(0.25,), width=1)
+    changed = set(np.flatnonzero((shown[32] != 200).any(-1)).tolist())  # on the middle row; the frame has all columns
+    assert {48, 63} <= changed <= {45, 46, 47, 48, 49, 50, 61, 62, 63}
+    np.testing.assert_array_equal(images.contour(picture, np.zeros((5, 5))), picture)  # nothing stands out
+
+
+def test_masks_and_outlines_take_batches_and_refuse_nonsense():
+    pictures, maps = np.full((2, 64, 64, 3), 200, np.uint8), np.stack([ramp(), ramp().T])
+    for draw in (images.masked, images.contour, images.overlay):
+        np.testing.assert_array_equal(draw(pictures, maps)[1], draw(pictures[1], maps[1]))
+        with pytest.raises(ValueError, match="2 pictures and 1 maps"):
+            draw(pictures, maps[:1])
+        with pytest.raises(ValueError, match="NaN"):
+            draw(pictures[0], np.full((8, 8), np.nan))
+    with pytest.raises(ValueError, match="share=0"):
+        images.masked(pictures[0], maps[0], share=0)
+    with pytest.raises(ValueError, match="each between 0 and 1"):
+        images.contour(pictures[0], maps[0], shares=(2,))
