@@ -1,5 +1,7 @@
 """The deconvolutional network: every layer of a network mirrored. Public as `submodels.deconvnet`."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -9,7 +11,7 @@ _L = keras.layers
 _UNCHANGED = (_L.Dropout, _L.SpatialDropout2D, _L.GaussianNoise, _L.GaussianDropout, _L.Identity)
 
 
-def deconvnet(model, layer, rule="deconv"):
+def deconvnet(model, layer, rule="deconv", switches=True):
     """A network that runs another one backwards: from what a layer puts out, back to pixels.
 
     The forward pass records, for each max-pooling window, where its maximum was (the **switch**). Then every layer is
@@ -22,7 +24,9 @@ def deconvnet(model, layer, rule="deconv"):
         layer: name of a layer with an output `(B, h, w, c)`.
         rule: what happens on the way back through y = ReLU(x), with g the signal from above: `"deconv"`: ReLU(g), as
             Zeiler and Fergus (2014, "Visualizing and Understanding Convolutional Networks") do; `"gradient"`: g where
-            something came through (0 < y < `max_value`), which makes the whole network the exact gradient.
+            something came through (0 < y < `max_value`), which makes the whole network the exact gradient; `"guided"`:
+            ReLU(g) where something came through (Springenberg et al. 2015).
+        switches: False spreads each pooled value evenly over its window instead: what is lost without the switches.
 
     Returns:
         A `keras.Model` from `[image (B, H, W, C), seed (B, h, w, c)]` to pixels `(B, H, W, C)`, signed. The seed holds
@@ -32,8 +36,8 @@ def deconvnet(model, layer, rule="deconv"):
         ValueError: an unknown rule or layer, one without spatial axes, or, with its name, one that cannot be undone:
             an activation that is no ReLU (sigmoid, swish), a product, a layer that mixes all positions.
     """
-    if rule not in ("deconv", "gradient"):
-        raise ValueError(f"There is no rule {rule!r} for the deconvolutional network: it is 'deconv' or 'gradient'.")
+    if rule not in ("deconv", "gradient", "guided"):
+        raise ValueError(f"There is no rule {rule!r} on the way back: it is 'deconv', 'gradient' or 'guided'.")
     graph = trace(model)
     target = graph.tensor(layer)
     if len(target.shape) != 4 or len(keras.tree.flatten(graph.inputs)) != 1:
@@ -48,12 +52,12 @@ def deconvnet(model, layer, rule="deconv"):
     image, seed = forward.inputs, new_input(target)
     signals = {id(keras.tree.flatten(forward.outputs)[0]): [seed]}
     for call in reversed(forward.calls):
-        output, *switches = keras.tree.flatten(call.outputs)
+        output, *places = keras.tree.flatten(call.outputs)
         if id(output) not in signals:
             continue
         signal = _total(signals.pop(id(output)))
-        undo = _Undo(call.operation, rule, name=f"{call.name.replace('/', '.').replace('#', '.')}_back")
-        back = undo([signal, output, *switches, *call.inputs])
+        undo = _Undo(call.operation, rule, switches, name=f"{call.name.replace('/', '.').replace('#', '.')}_back")
+        back = undo([signal, output, *places, *call.inputs])
         for x, part in zip(call.inputs, keras.tree.flatten(back), strict=True):
             signals.setdefault(id(x), []).append(part)
     return keras.Model([image, seed], _total(signals[id(image)]), name=f"{graph.name}_back")
@@ -93,9 +97,9 @@ def _with_switches(call):
 class _Undo(_L.Layer):
     """One layer of the network, backwards: from the signal at its output to the signals at its inputs."""
 
-    def __init__(self, operation, rule, name):
+    def __init__(self, operation, rule, switches, name):
         super().__init__(name=name)
-        self.operation, self.rule = operation, rule
+        self.operation, self.rule, self.switches = operation, rule, switches
 
     def compute_output_shape(self, shapes):
         inputs = shapes[3:] if isinstance(self.operation, _Switches) else shapes[2:]
@@ -108,6 +112,8 @@ class _Undo(_L.Layer):
     def call(self, tensors):
         signal, output, *others = tensors
         signal = _rectified(self.operation, self.rule, signal, output)
+        if isinstance(self.operation, _Switches) and not self.switches:
+            return _unaverage(self.operation, signal, others[-1]) * math.prod(self.operation.pool_size)
         return _linear_part(self.operation)(self.operation, signal, *others)
 
 
@@ -116,8 +122,10 @@ def _rectified(operation, rule, signal, output):
     ceiling = _relu_ceiling(operation)
     if ceiling is None:
         return signal
+    if rule in ("deconv", "guided"):
+        signal = tf.nn.relu(signal)
     if rule == "deconv":
-        return tf.nn.relu(signal)
+        return signal
     return tf.where((output > 0) & (output < ceiling), signal, 0.0)
 
 

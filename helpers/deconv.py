@@ -11,7 +11,7 @@ from . import engine, submodels, units
 from .graph import trace
 
 
-def project(model, image, layer, channel=None, position=None, rule="deconv"):
+def project(model, image, layer, channel=None, position=None, rule="deconv", switches=True):
     """Map an activation back to the pixels that caused it, through `submodels.deconvnet`.
 
     Args:
@@ -21,7 +21,7 @@ def project(model, image, layer, channel=None, position=None, rule="deconv"):
         channel: int, or None for the channel with the strongest single activation, in each picture its own.
         position: `(row, column)` on the layer's map; None for the strongest of the channel, in each picture its own;
             `"all"` for the whole map (with `channel=None` of all channels together).
-        rule: `"deconv"` as in the paper, or `"gradient"`.
+        rule, switches: as for `submodels.deconvnet`; the defaults are those of the paper.
 
     Returns:
         float32 of the shape of `image`, signed: what the transposed network paints. A channel that is silent in a
@@ -34,9 +34,9 @@ def project(model, image, layer, channel=None, position=None, rule="deconv"):
     pictures, single = engine.as_batch(model, image)
 
     def build():
-        return submodels.activations(model, layer), submodels.deconvnet(model, layer, rule)
+        return submodels.activations(model, layer), submodels.deconvnet(model, layer, rule, switches)
 
-    forward, back = engine.cached(model, ("deconv", layer, rule), build)
+    forward, back = engine.cached(model, ("deconv", layer, rule, switches), build)
     maps = engine.run(forward, pictures)[layer]
     seeds = np.stack([_seed(own, layer, channel, position) for own in maps])
     silent = np.flatnonzero(~seeds.any(axis=(1, 2, 3)))

@@ -246,6 +246,18 @@ def colorize(values, cmap="inferno", limits=None):
     return matplotlib.colormaps.get_cmap(cmap)(shares, bytes=True)[..., :3]
 
 
+def signed(pixels, percentile=99.5):
+    """Signed pixels `(…, C)`, a projection or a gradient, as uint8 of the same shape: zero is mid-grey.
+
+    percentile: of the magnitudes, that is drawn in full; stronger ones are clipped, so that one pixel does not make
+        all others grey.
+    """
+    pixels = np.asarray(pixels, np.float32)
+    _finite_range(pixels, "The projection")
+    largest = np.percentile(np.abs(pixels), percentile) or np.abs(pixels).max() or 1.0
+    return np.rint(127.5 + 127.5 * np.clip(pixels / largest, -1, 1)).astype(np.uint8)
+
+
 def _limits(values, limits):
     low, high = _finite_range(values, "The map")
     if limits is None:

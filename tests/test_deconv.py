@@ -53,7 +53,7 @@ def _koala():
     return images.sample("koala")
 
 
-@pytest.mark.parametrize("rule", ["deconv", "gradient"])
+@pytest.mark.parametrize("rule", ["deconv", "gradient", "guided"])
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_explicit_network_equals_back_propagation(case, rule):
     build, layer, make = CASES[case]
@@ -185,7 +185,7 @@ def test_top_projections_belong_to_their_patches():
         ({"layer": "conv1", "channel": 6}, "channels 0 to 5"),
         ({"layer": "conv1", "position": (16, 0)}, "16 × 16 positions"),
         ({"layer": "conv1", "position": "best"}, "position is 'best'"),
-        ({"layer": "conv1", "rule": "guided"}, "no rule 'guided'"),
+        ({"layer": "conv1", "rule": "guide"}, "no rule 'guide'"),
     ],
 )
 def test_bad_questions_are_refused_in_words(options, message):
@@ -219,3 +219,11 @@ def test_the_network_is_a_keras_model_that_shares_its_weights_and_changes_nothin
     assert "pool1_back" in [layer.name for layer in back.layers]
     deconv.project(model, pictures, "conv2")
     assert all(np.array_equal(a, b) for a, b in zip(before, model.weights, strict=True))
+
+
+def test_without_switches_every_place_of_a_window_gets_the_same():
+    model = keras.Sequential([keras.Input((4, 4, 1)), L.MaxPooling2D(2, name="pool")])
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 1)).astype("float32")
+    seed = np.array([[1, 2], [3, 4]], "float32").reshape(1, 2, 2, 1)
+    back = engine.run(submodels.deconvnet(model, "pool", switches=False), x, seed)[0, ..., 0]
+    np.testing.assert_array_equal(back, seed[0, ..., 0].repeat(2, 0).repeat(2, 1))

@@ -526,3 +526,14 @@ def test_masks_and_outlines_take_batches_and_refuse_nonsense():
         images.masked(pictures[0], maps[0], share=0)
     with pytest.raises(ValueError, match="each between 0 and 1"):
         images.contour(pictures[0], maps[0], shares=(2,))
+
+
+def test_signed_pixels_put_zero_at_mid_grey():
+    pixels = np.array([[[-2.0, 0.0, 1.0], [2.0, 4.0, 0.5]]])
+    np.testing.assert_array_equal(images.signed(pixels, 100), [[[64, 128, 159], [191, 255, 143]]])
+    assert (images.signed(np.zeros((3, 3, 3))) == 128).all()
+    lonely = np.zeros((50, 50, 3))
+    lonely[3, 3] = 7
+    assert images.signed(lonely).max() == 255  # also where the percentile is zero
+    with pytest.raises(ValueError, match="NaN"):
+        images.signed(np.full((2, 2, 3), np.nan))
