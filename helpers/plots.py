@@ -39,12 +39,9 @@ def _scale(values):
 
 
 def _units(maps):
-    """Each map on its own scale: 0..1, or −1..1 where any map has values below zero."""
-    signed = maps.min() < 0
-    axes = tuple(range(1, maps.ndim))
-    low = 0 if signed else maps.min(axes, keepdims=True)
-    span = np.abs(maps - low).max(axes, keepdims=True)
-    return (maps - low) / np.where(span > 0, span, 1)
+    """Each map divided by its largest magnitude. Zero stays zero: a map that is high everywhere looks so."""
+    largest = np.abs(maps).max(tuple(range(1, maps.ndim)), keepdims=True)
+    return maps / np.where(largest > 0, largest, 1)
 
 
 def _plain(image):
