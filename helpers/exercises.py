@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import keras
 import numpy as np
 
-from . import images, models, submodels, units
+from . import engine, images, models, submodels, units
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,20 @@ def words(compute):
     return accept
 
 
+def numbers_in_order(compute):
+    """Accepts the list of numbers that `compute()` gives, in its order."""
+
+    def accept(answer):
+        try:
+            given = np.asarray(answer, float).ravel()
+        except (TypeError, ValueError):
+            raise TypeError(f"The answer is a list of numbers, such as [1, 0, 2]; this is {_kind(answer)}.") from None
+        wanted = np.asarray(compute(), float).ravel()
+        return given.shape == wanted.shape and bool(np.allclose(given, wanted))
+
+    return accept
+
+
 def _items(answer):
     return answer if isinstance(answer, list | tuple | set | np.ndarray) else [answer, ...]
 
@@ -143,6 +158,23 @@ def _least_sparse_convolution():
     return min(profile, key=lambda name: profile[name].sparsity)
 
 
+def _unpooled():
+    pool = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.MaxPooling2D(2, name="pool")])
+    window = np.array([0, 3, 1, 2], "float32").reshape(1, 2, 2, 1)
+    return engine.run(submodels.deconvnet(pool, "pool"), window, pool(window).numpy())
+
+
+def _through_relu(rule):
+    relu = keras.Sequential([keras.Input((1, 3, 1)), keras.layers.ReLU(name="relu")])
+    forward, signal = (np.array(v, "float32").reshape(1, 1, 3, 1) for v in ([-5, 3, 1], [2, -1, 4]))
+    return engine.run(submodels.deconvnet(relu, "relu", rule), forward, signal)
+
+
+def _loudest_channel(layer, photograph):
+    maps = submodels.activations(models.load("vgg19"), layer)(images.batch(images.sample(photograph)))[layer]
+    return int(np.max(maps[0], axis=(0, 1)).argmax())
+
+
 # The number of the notebook, a point, the number of the exercise in it.
 EXERCISES = {
     "00.1": Exercise(
@@ -175,7 +207,7 @@ EXERCISES = {
             'Its field size holds height and width: units.receptive_field(network, "block3b_depthwise").size.',
         ),
         accept=number(lambda: units.receptive_field(_network(), "block3b_depthwise").size[1], relative=0),
-        because="With a stride of 8 it needs few layers to see that far.",
+        because="One kernel of 5 pixels at a step of 8 adds 4 × 8 = 32 pixels to the 35 before.",
     ),
     "01.3": Exercise(
         hints=(
@@ -191,6 +223,38 @@ EXERCISES = {
             "Take the smallest: min(vgg_layers, key=…).",
         ),
         accept=word(_least_sparse_convolution),
-        because="It is in the middle: neither simple edges nor rare objects, but parts that nearly every picture has.",
+        because="It is in block 3: after it the share of zeros rises almost steadily.",
+    ),
+    "02.1": Exercise(
+        hints=(
+            "The switch of this window points at the place of its largest value.",
+            "The pooled value goes back to that place; the other three get nothing.",
+        ),
+        accept=numbers_in_order(_unpooled),
+        because="The switch remembered the place.",
+    ),
+    "02.2": Exercise(
+        hints=(
+            "The deconv rule looks only at the sign of the signal, the gradient only at that of the forward value.",
+            "Deconv: max(0, signal). Gradient: the signal where the forward value is above zero, else 0.",
+        ),
+        accept=numbers_in_order(lambda: [_through_relu("deconv"), _through_relu("gradient")]),
+        because="The two rules disagree at the first two places.",
+    ),
+    "02.3": Exercise(
+        hints=(
+            'submodels.activations(vgg, "block4_conv2") gives the maps, as in section 1.',
+            "Take the maximum over rows and columns, maps.max((0, 1)), and then argmax.",
+        ),
+        accept=number(lambda: _loudest_channel("block4_conv2", "jaguar"), relative=0),
+        because="deconv.project with channel=None starts from the same one.",
+    ),
+    "02.4": Exercise(
+        hints=(
+            "What you cut out is enlarged to 128 pixels again.",
+            "128 divided by the width that you cut out is the growth: 128/116.",
+        ),
+        accept=number(lambda: 128 / (128 / 116)),
+        because="Six pixels on each side: the smaller the step, the smoother the zoom.",
     ),
 }
