@@ -150,6 +150,7 @@ def sheet(
     else:
         tiles = tiles.astype(np.float32) if shared else _units(tiles.astype(np.float32))
         low, high, suited = _scale(tiles)
+        low = low if shared else min(low, 0.0)
     # Pixels of small maps are repeated, so that a gap of whole pixels can be thin.
     enlarge = max(1, 48 // max(height, breadth))
     gap = math.ceil(enlarge * max(height, breadth) / 20)
