@@ -13,7 +13,7 @@ from functools import cache
 import keras
 import numpy as np
 
-from . import engine, images, models, submodels, units
+from . import deconv, engine, images, models, submodels, units
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,35 @@ def _through_relu(rule):
     return engine.run(submodels.deconvnet(relu, "relu", rule), forward, signal)
 
 
-def _loudest_channel(layer, photograph):
-    maps = submodels.activations(models.load("vgg19"), layer)(images.batch(images.sample(photograph)))[layer]
-    return int(np.max(maps[0], axis=(0, 1)).argmax())
+def _likeness_of_two_channels(photograph, layer, rule):
+    """The correlation of the projections of the two strongest channels, at the place of the strongest activation."""
+    vgg, picture = models.load("vgg19"), images.batch(images.sample(photograph))[0]
+    maps = engine.run(submodels.activations(vgg, layer), picture[None])[layer][0]
+    row, column, _ = np.unravel_index(maps.argmax(), maps.shape)
+    channels = np.argsort(-maps[row, column])[:2]
+    pair = [deconv.project(vgg, picture, layer, int(k), (row, column), rule) for k in channels]
+    return np.corrcoef(*[pixels.ravel() for pixels in pair])[0, 1]
+
+
+def _is_zoom(frames):
+    """Whether each frame is the enlarged middle of the one before, and the last excites VGG19 more than a panda."""
+    try:
+        film = np.stack([np.asarray(frame, "float32") for frame in frames])
+    except (TypeError, ValueError):
+        raise TypeError("The answer is a list of pictures of one size, (128, 128, 3).") from None
+    if film.shape[1:] != (128, 128, 3) or len(film) < 6:
+        raise TypeError(f"The answer is a list of at least six pictures (128, 128, 3); this is {film.shape}.")
+
+    def distance(one, two):
+        return np.abs(one - two).mean()
+
+    for before, after in zip(film[:-1], film[1:], strict=True):
+        if not distance(images.resize(before[6:122, 6:122], 128), after) < 0.9 * distance(before, after):
+            return False
+    panda = images.batch(images.sample("panda"), size=128)
+    probe = submodels.activations(models.load("vgg19", size=128), "block4_conv2")
+    scores = (engine.run(probe, np.stack([panda[0], film[-1]]))["block4_conv2"] ** 2).mean((1, 2, 3))
+    return bool(scores[1] > 2 * scores[0])
 
 
 # The number of the notebook, a point, the number of the exercise in it.
@@ -235,26 +261,26 @@ EXERCISES = {
     ),
     "02.2": Exercise(
         hints=(
-            "The deconv rule looks only at the sign of the signal, the gradient only at that of the forward value.",
-            "Deconv: max(0, signal). Gradient: the signal where the forward value is above zero, else 0.",
+            "Deconv looks at the sign of the signal, the gradient at that of the forward value, guided at both.",
+            "Deconv: max(0, signal). Gradient: the signal where the forward value is above zero, else 0. Then guided.",
         ),
-        accept=numbers_in_order(lambda: [_through_relu("deconv"), _through_relu("gradient")]),
-        because="The two rules disagree at the first two places.",
+        accept=numbers_in_order(lambda: [_through_relu(rule) for rule in ("deconv", "gradient", "guided")]),
+        because="Deconv and gradient disagree at the first two places; guided passes only what both pass.",
     ),
     "02.3": Exercise(
         hints=(
-            'submodels.activations(vgg, "block4_conv2") gives the maps, as in section 1.',
-            "Take the maximum over rows and columns, maps.max((0, 1)), and then argmax.",
+            "Section 1 does it for the koala, in the cell that prints the correlation of two channels' projections.",
+            'Take the jaguar, its own strongest place and channels, and rule="guided" for both projections.',
         ),
-        accept=number(lambda: _loudest_channel("block4_conv2", "jaguar"), relative=0),
-        because="deconv.project with channel=None starts from the same one.",
+        accept=number(lambda: _likeness_of_two_channels("jaguar", "block5_conv1", "guided"), absolute=0.02),
+        because="Two features, one picture: it is painted by the photograph.",
     ),
     "02.4": Exercise(
         hints=(
-            "What you cut out is enlarged to 128 pixels again.",
-            "128 divided by the width that you cut out is the growth: 128/116.",
+            "Each frame must start from the middle of the one before: picture[6:122, 6:122], enlarged to 128 again.",
+            "And it must be dreamt far enough: a few steps of block4_conv2 for each frame.",
         ),
-        accept=number(lambda: 128 / (128 / 116)),
-        because="Six pixels on each side: the smaller the step, the smoother the zoom.",
+        accept=_is_zoom,
+        because="The smaller the step of the zoom, the smoother the film.",
     ),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from . import _data
 
@@ -442,7 +442,7 @@ def _pair(name):
     return pair
 
 
-def animation(frames, fps=4, width=None):
+def animation(frames, fps=4, width=None, labels=None):
     """An endless animation, as the bytes of a GIF: `IPython.display.Image(data=…, format="gif")` shows it.
 
     All frames share one palette of 256 colours, so that still parts do not flicker.
@@ -451,6 +451,7 @@ def animation(frames, fps=4, width=None):
         frames: pictures of one size, as `load` accepts them.
         fps: frames per second.
         width: in pixels; the height follows. Small maps are enlarged with their pixels visible.
+        labels: a text for each frame, written into its corner, or None.
     """
     frames = [load(frame) for frame in frames]
     if not frames:
@@ -460,6 +461,10 @@ def animation(frames, fps=4, width=None):
     if width:
         height = max(1, round(frames[0].shape[0] * width / frames[0].shape[1]))
         frames = [resize(frame, (height, width), method="nearest") for frame in frames]
+    if labels is not None:
+        if len(labels) != len(frames):
+            raise ValueError(f"{len(labels)} labels for {len(frames)} frames: give as many, or None.")
+        frames = [_labelled(frame, str(label)) for frame, label in zip(frames, labels, strict=True)]
     palette = Image.fromarray(tile(frames, gap=0)).quantize(256)
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     file = io.BytesIO()
@@ -467,3 +472,13 @@ def animation(frames, fps=4, width=None):
         file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True
     )
     return file.getvalue()
+
+
+def _labelled(frame, text):
+    """The picture with a text in its lower left corner."""
+    picture = Image.fromarray(frame)
+    draw = ImageDraw.Draw(picture)
+    size = max(10, frame.shape[0] // 14)
+    place = (size // 2, frame.shape[0] - 2 * size)
+    draw.text(place, text, fill="white", font_size=size, stroke_width=2, stroke_fill="black")
+    return np.array(picture)

@@ -39,7 +39,7 @@ def pixel(shape, limits=(0, 255)):
     return Parameterisation(lambda z: middle + spread * z, lambda pictures: (pictures - middle) / spread)
 
 
-def fourier(shape, limits=(0, 255), decay=1.0):
+def fourier(shape, limits=(0, 255), decay=0.85):
     """Each parameter is a wave over the whole picture, in a colour that varies independently of the others.
 
     A photograph has much of low frequencies and little of high ones. Here the waves are scaled to that, amplitude
@@ -51,7 +51,8 @@ def fourier(shape, limits=(0, 255), decay=1.0):
     Args:
         shape: (height, width, channels) of a picture. Three channels are taken as RGB, others as independent.
         limits: the lowest and the highest value of a pixel.
-        decay: 0 for white noise, 1 for photographs, more for still smoother pictures.
+        decay: 0 for white noise, 1 for photographs, more for still smoother pictures. A little less than 1 finds fine
+            detail sooner.
     """
     height, width, channels = shape
     pixels = pixel(shape, limits)

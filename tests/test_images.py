@@ -7,7 +7,7 @@ import zlib
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from helpers import images
 
@@ -478,7 +478,20 @@ def test_animation_keeps_the_pixels_of_small_maps_and_is_small():
     assert len(images.animation(still)) < 3 * len(images.animation(still[:1]))
 
 
+def test_animation_labels_stand_in_the_corner_of_their_frames():
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    with Image.open(io.BytesIO(images.animation([grey, grey], labels=["i", "a long one"]))) as film:
+        inked = []
+        for frame in ImageSequence.Iterator(film):
+            changed = np.abs(np.array(frame.convert("RGB"), int) - 90).max(-1) > 60
+            assert changed.any() and not changed[:32].any()
+            inked.append(changed.sum())
+    assert inked[1] > 3 * inked[0]
+
+
 def test_impossible_animations():
+    with pytest.raises(ValueError, match="1 labels for 2 frames"):
+        images.animation([NOISE, NOISE], labels=["one"])
     with pytest.raises(ValueError, match="at least one"):
         images.animation([])
     with pytest.raises(ValueError, match="fps"):
