@@ -208,14 +208,14 @@ def replay(graph, replace=lambda call: call.operation, start=None):
         graph: from `trace`.
         replace: function of a `Call` to the operation to use in its place, or to None, which passes the first
             argument on (the call vanishes, and its name then means what it was given).
-        start: name of a layer whose output is to be the new graph's input, or None for the graph's own inputs. Calls
-            that need something else are left out.
+        start: name of a layer whose output is to be the new graph's input, or a list of symbolic tensors of the graph,
+            or None for the graph's own inputs. Calls that need something else are left out.
 
     Returns:
         A new `Graph`. The old one is as it was.
     """
     recorder, table = _Recorder(), {}
-    old_inputs = graph.inputs if start is None else graph.tensor(start)
+    old_inputs = graph.inputs if start is None else graph.tensor(start) if isinstance(start, str) else start
     inputs = keras.tree.map_structure(new_input, old_inputs)
 
     def pair(old, new):  # a replacement may put out more than what it stands for
