@@ -75,6 +75,20 @@ def starts(length, patch, stride):
     return np.unique([*range(0, length - patch, stride), length - patch])
 
 
+def window_masks(size, patch):
+    """A function of tensors that makes masks `(n, H, W)` out of the first row and column of windows, `(n, 2)` int."""
+
+    def masks(corners):
+        inside = [
+            (tf.range(size[axis]) >= corners[:, axis, None])
+            & (tf.range(size[axis]) < corners[:, axis, None] + patch[axis])
+            for axis in (0, 1)
+        ]
+        return tf.cast(~(inside[0][:, :, None] & inside[1][:, None]), "float32")
+
+    return masks
+
+
 def cell_masks(size, cells, shift=False, interpolate=False):
     """A function of tensors that makes masks `(n, H, W)` out of small grids `(n, h, w)` and shifts `(n, 2)` in 0..1.
 
@@ -121,7 +135,7 @@ def passes(task, name, masks, also=()):
 def stream(task, function, index, fills, rows, *, constants=(), batch, progress, label):
     """Run a function from `passes` for one picture over many rows, and yield its answers pass by pass."""
     picture, fill, target = (tf.constant(values[index]) for values in (task.images, fills, task.targets))
-    constants = [tf.constant(values) for values in constants]
+    constants = [tf.convert_to_tensor(values) for values in constants]
     if len(rows) and batch > 0:
         batch = math.ceil(
             len(rows) / math.ceil(len(rows) / batch)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import engine, images, models, perturbation, submodels
+from helpers import _masks, _resume, attribution, engine, images, models, perturbation, submodels
 
 from . import zoo
 
@@ -67,8 +67,6 @@ def test_occlusion_of_a_linear_network_is_exact(patch, stride, fill):
     pictures = zoo.pictures(2)
     fill = zoo.pictures(1, seed=9)[0] if fill == "picture" else fill
     found = run("occlusion", model, pictures, 0, patch, stride, fill)
-    from helpers import _masks, attribution
-
     filled = _masks.fills(attribution.prepare(model, pictures, 0), fill)
     pixel_drop = ((pictures - filled) * weights).sum(-1)
     height, width = (patch, patch) if isinstance(patch, int) else patch or (2, 2)
@@ -84,8 +82,6 @@ def test_occlusion_of_a_linear_network_is_exact(patch, stride, fill):
 
 
 def test_fills_are_what_they_say():
-    from helpers import _masks, attribution
-
     pictures = zoo.pictures(3) * [5, 1, 2] + [100, 0, -3]
     task = attribution.prepare(zoo.build("residual"), pictures, 0)
     mean, blur, noise = (_masks.fills(task, fill) for fill in ("mean", "blur", "noise"))
@@ -128,6 +124,154 @@ def test_occlusion_of_the_koala_finds_the_koala():
         found = run("occlusion", model, picture, target, 56, 42)
         other = where["panda" if animal == "koala" else "koala"]
         assert found[where[animal]].mean() > 0 and found[where[animal]].mean() > 2 * found[other].mean()
+
+
+# --- occlusion that computes only what changes
+
+
+def awkward(size=(37, 42, 3)):
+    """Both paddings, uneven ones, strides on odd sizes, dilation, kernels smaller than strides, a branch, a border."""
+    picture = keras.Input(size)
+    x = L.Rescaling(0.5, offset=1.0, name="rescaling")(picture)
+    x = L.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="conv1")(x)
+    x = L.Conv2D(6, 2, padding="same", dilation_rate=2, name="conv2")(x)
+    y = L.DepthwiseConv2D(3, padding="same", activation="relu6", name="depthwise")(x)
+    x = L.Add(name="join")([x, y])
+    x = L.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
+    x = L.BatchNormalization(name="norm")(x)
+    x = L.ZeroPadding2D(((1, 0), (0, 2)), name="pad")(x)
+    x = L.Conv2D(8, 3, padding="valid", activation="relu", name="conv3")(x)
+    x = L.AveragePooling2D(2, strides=1, padding="same", name="pool2")(x)
+    x = L.Conv2D(8, 1, strides=2, padding="same", name="conv4")(x)
+    return zoo._randomised(keras.Model(picture, L.Dense(4, name="dense")(L.Flatten()(x))))
+
+
+def cut_names(model, pictures):
+    task = attribution.prepare(model, pictures, 0)
+    return [cut.name for cut in _resume._cuts(task.model, pictures.shape[1:3])[0][1:]]
+
+
+@pytest.mark.parametrize("size", [(37, 42, 3), (40, 33, 3)])
+@pytest.mark.parametrize(
+    ("patch", "stride"), [((5, 7), (3, 7)), ((1, 1), (1, 1)), ((2, 20), (2, 9)), ((36, 3), (5, 3)), ((9, 9), (4, 4))]
+)
+def test_resumed_occlusion_is_plain_occlusion(size, patch, stride):
+    model = awkward(size)
+    pictures = np.random.default_rng(0).normal(0, 3, (2, *size)).astype("float32")
+    plain = run("occlusion", model, pictures, 1, patch, stride, 2.0, resume=None)
+    names = cut_names(model, pictures)
+    assert {"conv1", "conv2", "join", "pool1", "conv3", "pool2", "conv4"} <= set(names)
+    for layer in ("conv1", "join", "pool1", "pool2", "conv4") if patch == (5, 7) else ("conv4",):
+        found = run("occlusion", model, pictures, 1, patch, stride, 2.0, resume=layer)
+        np.testing.assert_allclose(found, plain, atol=1e-4 * np.abs(plain).max(), err_msg=layer)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.MODELS if name != "two_outputs"])
+def test_resumed_occlusion_of_every_build(name):
+    model, pictures = zoo.build(name), zoo.pictures(2)
+    plain = run("occlusion", model, pictures, 1, 3, 2, resume=None, return_classes=True)
+    names = cut_names(model, pictures)
+    assert names
+    found = run("occlusion", model, pictures, 1, 3, 2, resume=names[-1], return_classes=True, batch=7)
+    np.testing.assert_allclose(found.scores, plain.scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.classes, plain.classes)
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_resumed_occlusion_with_two_outputs_and_every_fill(batch):
+    model, pictures = zoo.build("two_outputs"), zoo.pictures(1)
+    for fill in ("mean", "noise", pictures[0, ::-1]):
+        plain, found = (
+            run("occlusion", model, pictures, lambda y: y["size"][:, 0], 4, 3, fill, resume=layer, batch=batch)
+            for layer in (None, "trunk")
+        )
+        np.testing.assert_allclose(found, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg19"])
+def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name):
+    size = 224 if name == "efficientnet_lite0" else 160
+    model, picture = models.load(name, size=size), images.batch(images.sample("koala"), size=size)
+    target = None if name == "efficientnet_lite0" else lambda maps: tf.reduce_mean(maps[..., 3], (1, 2))
+    task = attribution.prepare(model, picture, target)
+    starts = _masks.starts(size, 24, 24 * 3)
+    plan = _resume.plan(task, starts, starts, (24, 24))
+    assert plan.gain > 2 and len(plan.stages) > 5
+    function = _resume.passes(task, "resumed", plan)
+    fills = _masks.fills(task, "mean")
+    maps = _resume.clean(task, plan)(picture[0])
+    options = dict(batch=16, progress=False, label="")
+    (found,) = _masks.run(task, function, 0, fills, plan.rows, constants=maps, **options)
+    windows = np.array([[size, size], *itertools.product(starts, starts)], "int32")
+    plain = _masks.passes(task, "plain", _masks.window_masks((size, size), (24, 24)))
+    (wanted,) = _masks.run(task, plain, 0, fills, windows, **options)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.ptp(wanted))
+    assert np.ptp(wanted) > 0
+
+
+def test_crops_that_are_too_small_are_noticed(monkeypatch):
+    """The check before the first window: without margins a convolution sees padding that is not there."""
+    own = _resume._crop
+
+    def smaller(source, target, axis, wanted):
+        corners, size = own(source, target, axis, wanted)
+        step = target.axes[axis][0] // source.axes[axis][0]
+        return np.minimum(corners + step, source.shape[axis] - size + 2 * step), size - 2 * step
+
+    model, picture = awkward(), np.random.default_rng(0).normal(0, 3, (37, 42, 3)).astype("float32")
+    monkeypatch.setattr(_resume, "_crop", smaller)
+    with pytest.raises(ValueError, match="does not compute what it does on the whole picture"):
+        run("occlusion", model, picture, 0, 5, 5, resume="conv3")
+
+
+class Somewhere(L.Layer):
+    """Adds a map of its own: the same operation at each place, and not the same thing."""
+
+    def build(self, shape):
+        self.place = self.add_weight(shape=shape[1:], initializer="random_normal")
+
+    def call(self, x):
+        return x + self.place
+
+
+def test_where_it_would_not_be_exact_the_whole_network_is_run(monkeypatch):
+    picture = keras.Input((16, 16, 3))
+    x = Somewhere(name="somewhere")(L.Conv2D(4, 3, padding="same", name="conv1")(picture))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="conv2")(x)
+    model = keras.Model(picture, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+    pictures = zoo.pictures(1)
+    monkeypatch.setattr(_resume, "SMALL", 0)
+    plain, found = (run("occlusion", model, pictures, 0, 2, resume=resume) for resume in (None, "auto"))
+    np.testing.assert_allclose(found, plain, atol=1e-6)
+    with pytest.raises(ValueError, match="'conv2'.*does not compute"):
+        run("occlusion", model, pictures, 0, 2, resume="conv2")
+
+
+def test_auto_decides(monkeypatch):
+    def decided(model, pictures, patch):
+        task, starts = attribution.prepare(model, pictures, 0), _masks.starts(pictures.shape[1], patch, patch)
+        return _resume.plan(task, starts, starts, (patch, patch))
+
+    model, pictures = zoo.build("residual"), zoo.pictures(1)
+    assert decided(model, pictures, 3) is None  # small: it would take longer to set up
+    monkeypatch.setattr(_resume, "SMALL", 0)
+    assert decided(zoo.build("residual"), pictures, 2).gain > _resume.GAIN
+    assert decided(zoo.build("residual"), pictures, 14) is None  # nearly everything changes
+    flat, _ = linear()
+    assert decided(flat, pictures, 3) is None  # nothing to cut
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("branch", "cannot be resumed at 'branch'.*possible: 'stem'"),
+        ("gmp", "cannot be resumed at 'gmp'"),
+        ("conv", "no layer 'conv'"),
+    ],
+)
+def test_layers_where_it_cannot_be_resumed(layer, message):
+    with pytest.raises(ValueError, match=message):
+        run("occlusion", zoo.build("residual"), zoo.pictures(1), 0, resume=layer)
 
 
 # --- RISE
@@ -206,7 +350,7 @@ def test_memory_does_not_grow_with_the_number_of_masks():
 
 
 def shapley(function, count):
-    """Shapley values from their definition: what a part adds to each set of others, weighted by the orders of joining."""
+    """Shapley values by definition: what a part adds to each set of others, weighted by the orders of joining."""
     values = np.zeros(count)
     for part in range(count):
         for others in itertools.product((0, 1), repeat=count - 1):
@@ -475,6 +619,7 @@ def test_classes_of_a_network_without_classes():
         run("occlusion", zoo.build("two_outputs"), zoo.pictures(1), lambda y: y["size"][:, 0], return_classes=True)
 
 
+@pytest.mark.filterwarnings("ignore:There is nothing to remove")
 def test_nothing_is_compiled_twice():
     model, picture = zoo.build("residual"), zoo.pictures(1)
     for method, (_, options) in METHODS.items():
