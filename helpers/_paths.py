@@ -1,0 +1,277 @@
+"""Gradients summed along a path between two pictures, for `gradients`: fixed steps, adaptive ones, the guided path."""
+
+import collections
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from . import attribution, engine
+
+START, ROUND = 32, 16  # nodes of the first look at a path, and of each later round
+KEPT = 96  # gradients in memory at a time, however many are used
+LOUD = 0.05  # a gap above this is warned of
+
+
+class Path(NamedTuple):
+    """A way through the space of pictures, from where nothing is known to the picture that is explained."""
+
+    point: Callable  # share of the way, 0 … 1 → picture (H, W, C) float32
+    target: int  # the class whose score is followed
+
+
+def straight(start, end, target):
+    """The path of integrated gradients: from one picture to the other, all pixels at the same rate."""
+    difference = end - start
+    return Path(lambda share: start + np.float32(share) * difference, target)
+
+
+class Nodes(NamedTuple):
+    """Where on a path gradients are taken, and which part of the path each stands for."""
+
+    shares: np.ndarray
+    edges: np.ndarray  # node i stands for edges[i] … edges[i + 1]
+
+
+def nodes(steps, method="midpoint"):
+    """`Nodes` that do not depend on the path.
+
+    Args:
+        steps: how many.
+        method: `"midpoint"` (equal parts, each with its middle) or `"gauss_legendre"` (exact for polynomials of degree
+            2 · steps − 1; the nodes are denser near the ends).
+    """
+    engine.choose(method, ("midpoint", "gauss_legendre"), "method")
+    if method == "midpoint":
+        edges = np.linspace(0, 1, steps + 1)
+        return Nodes((edges[1:] + edges[:-1]) / 2, edges)
+    places, weights = np.polynomial.legendre.leggauss(steps)
+    return Nodes((places + 1) / 2, np.r_[0, np.cumsum(weights / 2)])
+
+
+def fixed(task, paths, nodes, batch, progress):
+    """Sum over the nodes of (gradient there) × (the part of the path that it stands for), for each path.
+
+    Returns:
+        `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the whole path.
+    """
+    parts = collections.deque()  # of the path, in the order of the passes; no more of them wait than a batch has rows
+
+    def pictures():
+        for path in paths:
+            last = path.point(nodes.edges[0])
+            for share, edge in zip(nodes.shares, nodes.edges[1:], strict=True):
+                here = path.point(edge)
+                parts.append(here - last)
+                last = here
+                yield path.point(share)
+
+    targets = (path.target for path in paths for _ in nodes.shares)
+    totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
+    passes = engine.stream(
+        attribution.gradients(task),
+        Counted(pictures(), len(paths) * len(nodes.shares)),
+        Counted(targets, len(paths) * len(nodes.shares)),
+        batch=even(len(paths) * len(nodes.shares), batch),
+        progress=progress,
+        label="gradients",
+    )
+    for _, gradients in passes:
+        for gradient in gradients:
+            totals[done // len(nodes.shares)] += gradient * parts.popleft()
+            done += 1
+    ends = [path.point(share) for path in paths for share in (0, 1)]
+    scores = engine.run(attribution.scores(task), ends, [path.target for path in paths for _ in (0, 1)], batch=batch)
+    return totals, scores[1::2].astype("float64") - scores[::2]
+
+
+def even(count, batch):
+    """The smallest batch that needs no more passes than `batch` does: 50 rows as 4 × 13, not as 3 × 16 + 2."""
+    passes = -(-count // max(1, batch))
+    return -(-count // passes) if batch > 0 else batch
+
+
+class Counted:
+    """An iterable that is made on the way and whose length is known, which a progress bar wants."""
+
+    def __init__(self, rows, length):
+        self.rows, self.length = rows, length
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return self.length
+
+
+class _Node:
+    """A point of a path and what is known there. `error` and `open` belong to the piece that begins here."""
+
+    def __init__(self, share, picture, score, gradient):
+        self.share, self.picture, self.score, self.gradient = share, picture, float(score), gradient
+        self.error, self.open = 0.0, True
+
+
+def adaptive(task, path, max_steps, tolerance, batch, bar):
+    """The same sum with nodes placed where they are needed: the trapezoidal rule, refined piece by piece.
+
+    How wrong a piece of the path from a to b is, is known exactly: its gradients must add up to f(b) − f(a), and a pass
+    that computes a gradient computes the score too. So each round puts new nodes into the pieces that are wrong most.
+    It ends when the errors of all pieces sum up to at most `tolerance` of the whole change of the score, both as they
+    are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel.
+
+    Returns:
+        `(attribution, change, used)`: `(H, W, C)` float64, f(end) − f(start), and the number of gradients.
+    """
+    function, total = attribution.gradients(task), np.zeros(task.images.shape[1:])
+
+    def evaluated(shares):
+        pictures = [path.point(share) for share in shares]
+        scores, gradients = engine.run(function, pictures, np.full(len(shares), path.target, "int32"), batch=batch)
+        bar.update(len(shares))
+        return [_Node(*known) for known in zip(shares, pictures, scores, map(np.copy, gradients), strict=True)]
+
+    line = evaluated(np.linspace(0, 1, min(START, max_steps)))
+    _measure(line, range(len(line) - 1))
+    while True:
+        errors = np.array([node.error for node in line[:-1]])
+        allowed = tolerance * abs(line[-1].score - line[0].score)
+        if abs(errors.sum()) <= allowed and np.sqrt(np.sum(errors**2)) <= allowed:
+            break
+        shares = _refinements(line, min(ROUND, max_steps - len(line)))
+        if not len(shares):
+            break
+        known = {id(node) for node in line}
+        line = sorted(line + evaluated(shares), key=lambda node: node.share)
+        fresh = [i for i, (a, b) in enumerate(zip(line, line[1:], strict=False)) if not known >= {id(a), id(b)}]
+        _measure(line, fresh)
+        _forget(line, total)
+    for index in range(len(line) - 1):
+        _close(line, index, total)
+    return total, line[-1].score - line[0].score, len(line)
+
+
+def _measure(line, pieces):
+    """Write down by how much the trapezoidal rule is wrong over each of these pieces."""
+    for index in pieces:
+        a, b = line[index], line[index + 1]
+        rule = np.sum((a.gradient + b.gradient) * (b.picture - a.picture)) / 2
+        a.error, a.open = float(rule) - (b.score - a.score), True
+
+
+def _refinements(line, count):
+    """Where new nodes go: one after the other into the piece whose error is the largest, given those it has by then."""
+    errors = np.array([abs(node.error) if node.open else 0.0 for node in line[:-1]])
+    extra = np.zeros(len(errors), int)
+    for _ in range(count):
+        rest = errors / (extra + 1) ** 2  # what is left of an error if the slope changes steadily over the piece
+        if rest.max() == 0:
+            break
+        extra[rest.argmax()] += 1
+    pieces = [(line[i].share, line[i + 1].share, extra[i]) for i in np.flatnonzero(extra)]
+    return np.concatenate([np.linspace(a, b, n + 2)[1:-1] for a, b, n in pieces] or [[]])
+
+
+def _forget(line, total):
+    """Close pieces with the smallest errors until few enough gradients are kept."""
+    while sum(node.gradient is not None for node in line) > KEPT:
+        _close(line, min((i for i, n in enumerate(line[:-1]) if n.open), key=lambda i: abs(line[i].error)), total)
+
+
+def _close(line, index, total):
+    """Add a piece to the total for good; what no open piece needs any more is dropped."""
+    a, b = line[index], line[index + 1]
+    if not a.open:
+        return
+    total += (a.gradient + b.gradient) * (b.picture - a.picture) / 2
+    a.open = False
+    for node, before, after in ((a, index - 1, index), (b, index, index + 1)):
+        if not (before >= 0 and line[before].open) and not (after < len(line) - 1 and line[after].open):
+            node.gradient = node.picture = None
+
+
+def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress):
+    """Attributions `(N, H, W, C)` float64 of several paths, and the changes `(N,)` of the score along them."""
+    if steps != "auto":
+        return fixed(task, paths, nodes(check_count(steps, "steps"), method), batch, progress)
+    check_count(max_steps, "max_steps", 2)
+    if not tolerance > 0:
+        raise ValueError(f"tolerance={tolerance!r}: give a share of the score difference above 0, such as 0.01.")
+    with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
+        found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
+    return np.stack([one[0] for one in found]), np.array([one[1] for one in found])
+
+
+def check_count(value, name, least=1):
+    """Return a whole number from `least` upwards, or raise a `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        also = ", or 'auto'" if name == "steps" else ""
+        raise ValueError(f"{name}={value!r}: give a whole number from {least} upwards{also}.")
+    return int(value)
+
+
+def gap(attributions, changes):
+    """How far sums are from what they must be: |Σ attribution − change| / |change| for each picture, with a warning.
+
+    0 where both are 0, as for a picture that is its own baseline.
+    """
+    changes = np.asarray(changes, "float64")
+    missing = np.abs(attributions.sum(axis=(1, 2, 3), dtype="float64") - changes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.where(missing == 0, 0.0, missing / np.abs(changes))
+    if (gaps > LOUD).any():
+        which = ", ".join(f"{index}: {value:.0%}" for index, value in enumerate(gaps) if value > LOUD)
+        warnings.warn(
+            f"The attribution does not add up to the change of the score (picture: gap, {which}). Take more steps, or "
+            "raise max_steps; if the score hardly changes along the path, choose another baseline.",
+            stacklevel=4,
+        )
+    return gaps.astype("float32")
+
+
+def guided(task, starts, steps, fraction, max_distance, batch, progress):
+    """Guided integrated gradients (Kapishnikov et al. 2021, algorithm 1), all pictures in step with each other.
+
+    Returns:
+        `(attributions, changes)` as `fixed`.
+    """
+    function, ends = attribution.gradients(task), task.images
+    difference = (ends - starts).reshape(len(ends), -1).astype("float64")
+    way = np.zeros_like(difference)  # how far each pixel has come, 0 … 1
+    totals, first = np.zeros_like(difference), None
+    for step in tqdm(range(steps), desc="steps", disable=not progress, leave=False):
+        here = (starts.reshape(way.shape) + way * difference).astype("float32").reshape(ends.shape)
+        scores, gradients = engine.run(function, here, task.targets, batch=batch)
+        first = scores if first is None else first
+        for index, gradient in enumerate(gradients.reshape(way.shape)):
+            before = way[index].copy()
+            _advance(
+                way[index], np.abs(gradient), np.abs(difference[index]), (step + 1) / steps, fraction, max_distance
+            )
+            totals[index] += gradient * difference[index] * (way[index] - before)
+    last = engine.run(attribution.scores(task), ends, task.targets, batch=batch)
+    return totals.reshape(ends.shape), last.astype("float64") - first
+
+
+def _advance(way, slopes, lengths, share, fraction, max_distance):
+    """Move the pixels of one picture (in place) until `share` of the whole distance is behind them.
+
+    Those with the smallest slopes go first, a `fraction` of all at a time, none further than `max_distance` ahead of
+    the straight path; none may stay further than that behind it.
+    """
+    ahead = min(share + max_distance, 1.0)
+    np.maximum(way, max(share - max_distance, 0.0), out=way)
+    left = np.sum((share - way) * lengths)  # the distance still to go in this step
+    free = np.flatnonzero((way < ahead) & (lengths > 0))
+    size = max(1, int(fraction * way.size))
+    order = slopes[free]
+    while left > 1e-9 * max(lengths.sum(), 1e-30) and len(free):
+        limit = np.partition(order, size - 1)[size - 1] if size < len(order) else np.inf
+        chosen = order <= limit
+        group = free[chosen]
+        room = np.sum((ahead - way[group]) * lengths[group])
+        way[group] += min(1.0, left / room) * (ahead - way[group])
+        left -= room
+        free, order = free[~chosen], order[~chosen]
