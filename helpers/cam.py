@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import _heads, attribution, engine, submodels
+from . import _heads, attribution, engine, gradients, submodels
 from .graph import trace
 
 
@@ -228,12 +228,20 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
     def draw(_row, _name, maps):
         places = maps.reshape(-1, maps.shape[-1])
-        matrix = places - places.mean(0) if center else places
-        projected = matrix @ np.linalg.svd(matrix, full_matrices=False)[2][0]
+        projected = _first_component(places - places.mean(0) if center else places)
         sign = -1.0 if projected @ np.square(places).sum(1) < 0 else 1.0
         return sign * projected.reshape(maps.shape[:2])
 
     return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+
+
+def _first_component(matrix):
+    """O · v, with v the first right singular vector of the matrix O, up to its sign."""
+    matrix = matrix.astype("float64")
+    if len(matrix) > matrix.shape[1]:
+        return matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
+    squares, vectors = np.linalg.eigh(matrix @ matrix.T)  # the same from the smaller side: O·v = σ·u
+    return np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
 
 
 def _no_class(outputs):
@@ -377,8 +385,6 @@ def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
     Raises:
         ValueError: as `grad_cam`, and as `submodels.relu_rule` for a network without ReLU.
     """
-    from . import gradients
-
     details = gradients.guided_backprop(model, images, target)
     return details * grad_cam(model, images, target, layer=layer, rectify=rectify)[..., None]
 

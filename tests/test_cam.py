@@ -24,14 +24,19 @@ def quiet(method):
     return {"progress": False} if "progress" in inspect.signature(method).parameters else {}
 
 
+def build(name, seed=0):
+    keras.utils.set_random_seed(seed)  # kernels too are the same in every run
+    return zoo.build(name)
+
+
 @pytest.fixture(scope="module")
 def transfer():
-    return zoo.build("transfer")  # nested; ends in pooling and Dense
+    return build("transfer")  # nested; ends in pooling and Dense
 
 
 @pytest.fixture(scope="module")
 def residual():
-    return zoo.build("residual")
+    return build("residual")
 
 
 def activation_and_gradient(model, layer, pictures, score):
@@ -153,10 +158,10 @@ def test_cam_is_the_kernel_times_the_maps_and_grad_cam_but_for_a_factor(transfer
 
 
 def linear_heads():
-    functional, digits = submodels.logits(zoo.build("functional")), models.load("mnist_cnn")
+    functional, digits = submodels.logits(build("functional")), models.load("mnist_cnn")
     yield "pooling", functional, None, "answer", zoo.pictures(3)
-    yield "flatten", submodels.logits(zoo.build("sequential")), "pool1", "dense", zoo.pictures(3)
-    yield "nested", zoo.build("transfer"), None, "dense", zoo.pictures(3)
+    yield "flatten", submodels.logits(build("sequential")), "pool1", "dense", zoo.pictures(3)
+    yield "nested", build("transfer"), None, "dense", zoo.pictures(3)
     rng = np.random.default_rng(0)
     yield "digits", digits, None, "logits", rng.uniform(0, 255, (3, 28, 28, 1)).astype("float32")
 
@@ -227,6 +232,18 @@ def test_eigen_cam_is_the_first_singular_direction(residual, layer):
             np.testing.assert_allclose(one, wanted, atol=1e-4 * np.abs(wanted).max())
             assert np.corrcoef(one.ravel(), (own**2).sum(-1).ravel())[0, 1] > 0
     assert plain(cam.eigen_cam, residual, pictures, None, layer).min() > -1e-5  # maps after a ReLU: all of one sign
+
+
+def test_eigen_cam_with_more_channels_than_places():
+    model = keras.Sequential([keras.Input((16, 16, 3)), L.Conv2D(20, 5, 4, activation="relu", name="wide")])
+    picture = zoo.pictures(1)
+    places = np.asarray(model(picture), "float64").reshape(9, 20)
+    for center in (False, True):
+        matrix = places - places.mean(0) if center else places
+        wanted = matrix @ np.linalg.svd(matrix)[2][0]
+        found = plain(cam.eigen_cam, model, picture, None, "wide", center=center).ravel()
+        np.testing.assert_allclose(found, wanted * np.sign(found @ wanted), atol=1e-5 * np.abs(wanted).max())
+        assert found @ (places**2).sum(1) > 0
 
 
 def test_eigen_cam_needs_no_class():
@@ -503,6 +520,7 @@ def test_several_layers_are_fused(residual, transfer, method):
     model, layers = (residual, ["stem", "depthwise"]) if method is not cam.cam else (transfer, ["join", "base"])
     pictures = zoo.pictures(2)
     single = [method(model, pictures, 1, layer=layer, **quiet(method)) for layer in layers]
+    assert all(one.any((1, 2)).all() for one in single)
     wanted = np.mean([one / np.abs(one).max((1, 2), keepdims=True) for one in single], 0)
     np.testing.assert_allclose(method(model, pictures, 1, layer=layers, **quiet(method)), wanted, atol=1e-5)
     assert wanted.max() <= 1
@@ -593,6 +611,32 @@ def test_score_cam_refuses_baselines(residual):
     for wrong, message in ((np.zeros((8, 8, 3)), "baseline has shape"), (np.inf, "NaN or infinite")):
         with pytest.raises(ValueError, match=message):
             cam.score_cam(residual, zoo.pictures(1), progress=False, baseline=wrong)
+
+
+# ---- Guided Grad-CAM -------------------------------------------------------------------------------------------------
+
+
+def test_guided_grad_cam_is_the_product(transfer):
+    pictures, ruled = zoo.pictures(2), submodels.relu_rule(transfer, "guided")
+    with tf.GradientTape() as tape:
+        tape.watch(x := tf.constant(pictures))
+        score = ruled(x, training=False)[:, 3]
+    details = np.asarray(tape.gradient(score, x))
+    for options in ({}, {"layer": "stem"}, {"layer": ["stem", "join"], "rectify": False}):
+        maps = cam.grad_cam(transfer, pictures, 3, **options)
+        found = cam.guided_grad_cam(transfer, pictures, 3, **options)
+        assert found.shape == pictures.shape and found.dtype == np.float32
+        np.testing.assert_allclose(found, details * maps[..., None], atol=1e-5 * np.abs(found).max())
+    one = cam.guided_grad_cam(transfer, pictures[1], 3, layer="stem")
+    np.testing.assert_allclose(one, cam.guided_grad_cam(transfer, pictures, 3, layer="stem")[1], atol=1e-6)
+    for picture in (np.zeros((16, 16, 3)), np.full((16, 16, 3), 7.0)):
+        assert np.isfinite(cam.guided_grad_cam(transfer, picture)).all()
+
+
+def test_guided_grad_cam_needs_relus():
+    rows = [keras.Input((16, 16, 3)), L.Conv2D(4, 3, activation="swish"), L.Flatten(), L.Dense(2)]
+    with pytest.raises(ValueError, match="has no ReLU"):
+        cam.guided_grad_cam(keras.Sequential(rows), zoo.pictures(1))
 
 
 # ---- a real network --------------------------------------------------------------------------------------------------
