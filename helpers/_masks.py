@@ -125,8 +125,7 @@ def passes(task, name, masks, also=()):
 
     def forward(picture, fill, target, constants, rows):
         kept = masks(*constants, rows)
-        weight = kept[..., None]
-        outputs = task.model(picture * weight + fill * (1 - weight), training=False)
+        outputs = task.model(fill + kept[..., None] * (picture - fill), training=False)
         return [task.score(outputs, tf.repeat(target, tf.shape(kept)[0])), *(more(outputs, kept) for more in also)]
 
     return attribution.compiled(task, name, forward)

@@ -193,8 +193,9 @@ def rise(
         for scores, kept in _masks.stream(
             task, function, index, fills, rows, batch=batch, progress=progress, label="RISE"
         ):
-            total += np.tensordot(scores, kept, 1)
-            squares += np.tensordot(scores**2, kept**2, 1)
+            # Not a matrix product: the threads of numpy's would go on waiting in those of the next pass.
+            total += np.einsum("n,nhw->hw", scores, kept)
+            squares += np.einsum("n,nhw->hw", scores**2, kept**2) if return_error else 0
         maps[index] = total / (masks * p)
         if return_error:
             variance = np.maximum(squares / masks - (total / masks) ** 2, 0) * masks / (masks - 1)
