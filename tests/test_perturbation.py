@@ -188,6 +188,7 @@ def test_resumed_occlusion_with_two_outputs_and_every_fill(batch):
         np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg19"])
 def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name):
     size = 224 if name == "efficientnet_lite0" else 160
