@@ -239,6 +239,7 @@ def guided(task, starts, steps, fraction, max_distance, batch, progress):
     """
     function, ends = attribution.gradients(task), task.images
     difference = (ends - starts).reshape(len(ends), -1).astype("float64")
+    lengths = np.abs(difference)
     way = np.zeros_like(difference)  # how far each pixel has come, 0 … 1
     totals, first = np.zeros_like(difference), None
     for step in tqdm(range(steps), desc="steps", disable=not progress, leave=False):
@@ -247,9 +248,7 @@ def guided(task, starts, steps, fraction, max_distance, batch, progress):
         first = scores if first is None else first
         for index, gradient in enumerate(gradients.reshape(way.shape)):
             before = way[index].copy()
-            _advance(
-                way[index], np.abs(gradient), np.abs(difference[index]), (step + 1) / steps, fraction, max_distance
-            )
+            _advance(way[index], np.abs(gradient), lengths[index], (step + 1) / steps, fraction, max_distance)
             totals[index] += gradient * difference[index] * (way[index] - before)
     last = engine.run(attribution.scores(task), ends, task.targets, batch=batch)
     return totals.reshape(ends.shape), last.astype("float64") - first

@@ -177,7 +177,7 @@ def _noisy_moments(model, images, target, base, samples, noise, seed, batch, pro
             yield from (image + scale * draw for image, scale in zip(task.images, ranges, strict=True))
 
     def explained(pictures, targets):
-        return base(model, pictures.numpy(), targets.numpy() if task.key is None else target, **options)
+        return base(model, np.asarray(pictures), np.asarray(targets) if task.key is None else target, **options)
 
     targets = (task.targets[index % count] for index in range(total))
     rows = [_paths.Counted(noisy(), total), _paths.Counted(targets, total)]

@@ -261,7 +261,7 @@ def test_noisy_copies_against_the_slow_obvious_loop(residual):
     )
 
 
-def test_noisy_copies_of_any_method_with_its_options(residual):
+def test_noisy_copies_of_any_method_with_its_options(residual, capsys):
     pictures = zoo.pictures(2)
     options = {"base": gradients.integrated_gradients, "samples": 3, "progress": False}
     one = gradients.smoothgrad(residual, pictures, 1, steps=32, **options)
@@ -269,6 +269,7 @@ def test_noisy_copies_of_any_method_with_its_options(residual):
     other = gradients.smoothgrad(residual, pictures, 1, steps=32, baseline=1.0, **options)
     assert np.abs(one - other).max() > 0.01 * np.abs(one).max()
     assert gradients.smoothgrad(residual, pictures, 1, **{**options, "base": gradients.fullgrad}).shape == (2, 16, 16)
+    assert not capsys.readouterr().err  # no bar, not even of the method inside
 
 
 def test_another_seed_is_another_answer(residual):
