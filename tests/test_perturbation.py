@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import _masks, _resume, attribution, engine, images, models, perturbation, submodels
+from helpers import _masks, _resume, _segments, attribution, engine, images, models, perturbation, submodels
 
 from . import zoo
 
@@ -388,6 +388,15 @@ def test_sampled_kernel_shap_is_near_the_exact_one_and_still_adds_up():
     assert 0 < np.abs(values[0] - values[1]).max() < 0.1 * np.abs(values[0]).max()
     logits = model(np.stack([picture, np.full_like(picture, picture.mean())])).numpy()[:, 3]
     np.testing.assert_allclose(values.sum(1), logits[0] - logits[1], rtol=1e-4)
+
+
+def test_each_drawn_variant_comes_with_its_complement():
+    shown, weights = _segments._shapley_variants(20, 500, 0)
+    assert not shown[0].any() and shown[1].all() and weights.sum() == 498 and len(shown) == len(weights) + 2
+    times = {tuple(row): weight for row, weight in zip(shown[2:], weights, strict=True)}
+    assert len(times) == len(weights) and all(times[tuple(1 - np.array(row))] == times[row] for row in times)
+    sizes = np.bincount(shown[2:].sum(1), weights, minlength=20)
+    assert sizes[1] > 3 * sizes[10] and sizes[0] == 0  # few and many shown count most: 100 against 19
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
