@@ -12,8 +12,9 @@ from functools import cache
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from . import deconv, engine, images, models, submodels, units
+from . import cam, deconv, engine, images, models, submodels, units
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,42 @@ def _is_zoom(frames):
     return bool(scores[1] > 2 * scores[0])
 
 
+@cache
+def _koala_and_panda():
+    return images.batch(images.sample("koala+panda"))[0], images.masks("koala+panda")
+
+
+def _on_the_panda(target):
+    """The share of the Grad-CAM map of a score that falls on the panda, below the koala."""
+    scene, masks = _koala_and_panda()
+    found = cam.grad_cam(_network(), scene, target)
+    return found[masks["panda"]].sum() / found.sum()
+
+
+def _hides_from_grad_cam(weights):
+    """Whether a linear head with these weights of the red pixels scores above zero, and Grad-CAM shows nothing."""
+    try:
+        given = np.asarray(weights, "float32")
+    except (TypeError, ValueError):
+        given = np.zeros(0)
+    if given.shape != (4, 4):
+        raise TypeError(f"The answer is an array of weights, (4, 4); this is {_kind(weights)}.")
+    red = np.zeros((4, 4, 1), "float32")
+    red[:2, :2], red[2:, 2:] = 1, 2
+    layers = [keras.layers.Activation("linear", name="red"), keras.layers.Flatten(), keras.layers.Dense(1)]
+    tiny = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    tiny.layers[-1].set_weights([given.reshape(16, 1), np.zeros(1)])
+    return float(tiny(red[None])[0, 0]) > 0 and cam.grad_cam(tiny, red, 0, layer="red", upsample=False).max() == 0
+
+
+def _sum_of_hires_cam(layer):
+    """The sum of the signed map for the koala, as a share of its logit without the bias."""
+    koala, label = images.batch(images.sample("koala"))[0], _top_answers("koala")[0][0]
+    network = _network()
+    logit = network(koala[None]).numpy()[0, label] - network.get_layer("logits").bias.numpy()[label]
+    return cam.hires_cam(network, koala, label, layer=layer, upsample=False).sum() / logit
+
+
 # The number of the notebook, a point, the number of the exercise in it.
 EXERCISES = {
     "00.1": Exercise(
@@ -282,5 +319,37 @@ EXERCISES = {
         ),
         accept=_is_zoom,
         because="The smaller the step of the zoom, the smoother the film.",
+    ),
+    "05.1": Exercise(
+        hints=(
+            "Section 3 has own_share and the masks; the target is a function that gives minus the logit of class 105.",
+            "target=lambda z: -z[:, 105], and mask['panda'] for the half.",
+        ),
+        accept=number(lambda: _on_the_panda(lambda z: -z[:, 105]), absolute=0.01),
+        because="The panda speaks against the koala; against the panda, at this layer, no place speaks at all.",
+    ),
+    "05.2": Exercise(
+        hints=(
+            "Grad-CAM weighs the channel by the mean of all sixteen weights, also of those where nothing is red.",
+            "Positive where the picture is red, and so negative elsewhere that the mean is not above zero.",
+        ),
+        accept=_hides_from_grad_cam,
+        because="A mean below zero turns the whole map off, although the score is made of red alone.",
+    ),
+    "05.3": Exercise(
+        hints=(
+            "Only the target changes against section 3; the share is that of mask['panda'].",
+            "A function of the logits, tf.nn.softmax(z)[:, 388], as the target of cam.grad_cam.",
+        ),
+        accept=number(lambda: _on_the_panda(lambda z: tf.nn.softmax(z)[:, 388]), absolute=0.01),
+        because="A probability also rises when other logits fall, so their maps are taken off, as in Finer-CAM.",
+    ),
+    "05.4": Exercise(
+        hints=(
+            "Section 5 compares sum and logit − bias on the last layer; give hires_cam another layer.",
+            'The sum of cam.hires_cam(…, layer="block6d_add", upsample=False), divided by logit − bias.',
+        ),
+        accept=number(lambda: _sum_of_hires_cam("block6d_add"), relative=0.03),
+        because="Behind this layer there are ReLUs and biases: what is not linear need not add up.",
     ),
 }
