@@ -122,6 +122,7 @@ def passes(task, name, masks, also=()):
         masks: function `(*constants, rows)` to masks `(n, H, W)`: 1 keeps a pixel, 0 puts the fill in its place.
         also: functions `(outputs, masks)` of what else is wanted of the pass.
     """
+    task = task.shell
 
     def forward(picture, fill, target, constants, rows):
         kept = masks(*constants, rows)

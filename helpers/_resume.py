@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from . import attribution, engine, receptive
 from .graph import trace
-from .submodels import _bottlenecks, is_spatial
+from .submodels import bottlenecks, is_spatial
 
 ELEMENT = 100  # so many multiplications take as long as writing one number and reading it again; the order matters
 SMALL = 2e10  # plain occlusion of fewer multiplications takes less time than the setting up
@@ -114,7 +114,7 @@ def _cuts(model, size):
     graph, network = trace(model), receptive.reach(model, size)
     shapes = network.shapes
     found = [Cut("the picture", 0, graph.inputs, shapes[id(graph.inputs)][1:], ((1, 0, 1), (1, 0, 1)))]
-    for index in _bottlenecks(graph):
+    for index in bottlenecks(graph):
         call = graph.calls[index]
         if not is_spatial(call.outputs):
             break
@@ -229,7 +229,7 @@ def clean(task, found):
 
 def passes(task, name, found, also=()):
     """As `_masks.passes`, with the rows of a plan, and the maps from `clean` as constants."""
-    graph = trace(task.model)
+    task, graph = task.shell, trace(task.model)
 
     def forward(picture, fill, target, maps, rows):
         outputs = run(graph, found.stages[-1].target, changed_maps(graph, found, maps, fill, rows))

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from .graph import Call
-from .submodels import _activation_name
+from .submodels import activation_name
 
 _L = keras.layers
 
@@ -43,7 +43,7 @@ class Step(NamedTuple):
     @property
     def activation(self):
         """Name of the function that the operation is or ends in; None where it has none."""
-        return _activation_name(self.call.operation) if self.kind in ("linear", "activation") else None
+        return activation_name(self.call.operation) if self.kind in ("linear", "activation") else None
 
 
 def plan(graph):
@@ -72,7 +72,7 @@ def plan(graph):
 def _is_relu(operation):
     """Whether an operation is, or ends in, a ReLU that leaves nothing negative."""
     bent = getattr(operation, "negative_slope", 0) or getattr(operation, "threshold", 0)
-    return operation is not None and _activation_name(operation) in ("relu", "relu6") and not bent
+    return operation is not None and activation_name(operation) in ("relu", "relu6") and not bent
 
 
 def _keeps_sign(call, kind):
@@ -88,7 +88,7 @@ def _kind(call):
         return "unknown"
     if type(operation) in _LINEAR:
         return "linear" if _channels_last(operation) else "unknown"
-    if name in _ACTIVATIONS or (not isinstance(operation, _L.Layer) and _activation_name(operation) in _OPERATIONS):
+    if name in _ACTIVATIONS or (not isinstance(operation, _L.Layer) and activation_name(operation) in _OPERATIONS):
         return "activation"
     if name in ("Multiply", "Divide", "TrueDivide") and not _has_one_factor(call):
         return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"

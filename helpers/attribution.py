@@ -30,6 +30,11 @@ class Task(NamedTuple):
     single: bool  # one picture without a batch axis was given
     key: Any  # the reader's function, or None: what compiled functions depend on, besides the network
 
+    @property
+    def shell(self):
+        """The task without its pictures: what a compiled function refers to, because it outlives them."""
+        return self._replace(images=None, targets=None)
+
     def answer(self, values):
         """Values with a batch axis, as the reader gave the pictures: without that axis for one picture."""
         values = np.asarray(values, "float32")
@@ -156,12 +161,12 @@ def _canonical(model, name):
 
 
 def compiled(task, name, function):
-    """`function`, a function of tensors that may use `task.model` and `task.score`, compiled once.
+    """`function`, compiled once for the model and the kind of target.
 
     Args:
         task: from `prepare`.
         name: hashable, and different for different functions and options.
-        function: of tensors, to tensors.
+        function: of tensors, to tensors. It is kept, so it must not hold on to pictures: let it use `task.shell`.
     """
     # Of a reader's own function only the latest is kept: a new lambda with each call must not pile up.
     slot = engine.cached(task.model, ("attribution", name, task.key is None), dict)
@@ -172,6 +177,7 @@ def compiled(task, name, function):
 
 def scores(task):
     """A compiled function `(pictures, targets) → (B,)` scores."""
+    task = task.shell
 
     def forward(x, targets):
         return task.score(task.model(x, training=False), targets)
@@ -181,6 +187,7 @@ def scores(task):
 
 def gradients(task):
     """A compiled function `(pictures, targets) → (scores (B,), gradient of each picture's score (B, H, W, C))`."""
+    task = task.shell
 
     def backward(x, targets):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -196,7 +203,7 @@ def layer_gradients(task, layers):
 
     Nothing before the deepest of the layers is differentiated, and the network need not have a bottleneck there.
     """
-    layers = tuple(layers)
+    task, layers = task.shell, tuple(layers)
     graph = trace(task.model)
     taps = engine.cached(
         task.model,

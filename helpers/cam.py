@@ -288,12 +288,14 @@ def score_cam(
         if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
             raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
 
+    shell = task.shell
+
     def masked(picture, behind, target, maps):
         masks = tf.image.resize(maps[..., None], tf.shape(picture)[:2])
         low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
         masks = tf.math.divide_no_nan(masks - low, high - low)
         seen = behind + masks * (picture - behind)
-        return task.score(task.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
+        return shell.score(shell.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
 
     function = attribution.compiled(task, "score_cam", masked)
 
@@ -344,12 +346,13 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 def _ablation(task, layer, batch, progress):
     """The maps of Ablation-CAM for one layer."""
     body, head = engine.cached(task.model, ("cut", layer), lambda: _heads.cut(task.model, layer))
+    score = task.score
 
     def ablated(channels, target, maps, *others):
         count = tf.shape(channels)[0]
         kept = 1.0 - tf.one_hot(channels, tf.shape(maps)[-1])
         rows = [maps * kept[:, None, None], *(tf.repeat(other[None], count, 0) for other in others)]
-        return task.score(head(rows, training=False), tf.repeat(target, count))
+        return score(head(rows, training=False), tf.repeat(target, count))
 
     function = attribution.compiled(task, ("ablation_cam", layer), ablated)
     found = []

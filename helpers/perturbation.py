@@ -368,6 +368,7 @@ def _enlarged(masks, size):
 
 def _descent(task, size):
     """Compiled: one step of Adam on masks. `state` is (masks, mean gradient, mean squared gradient)."""
+    task = task.shell
 
     def loss(masks, pictures, fills, targets, clean, filled, move, area, smoothness):
         kept = _enlarged(masks, size)[..., None]

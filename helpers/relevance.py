@@ -232,7 +232,7 @@ def _score(task):
     """`(flat list of logits, targets) → scores`, the softmax or sigmoid that `logits` took away put back."""
     graph, score = trace(task.model), task.score
     makers = {id(call.outputs): call.operation for call in graph.calls}
-    names = [submodels._activation_name(makers[id(x)]) for x in keras.tree.flatten(graph.outputs)]
+    names = [submodels.activation_name(makers[id(x)]) for x in keras.tree.flatten(graph.outputs)]
     heads = [{"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(name, tf.identity) for name in names]
 
     def of(outputs, targets):

@@ -123,7 +123,7 @@ def split(model, layer):
     """
     graph = trace(model)
     index, tensor = graph.index(layer), graph.tensor(layer)
-    possible = _bottlenecks(graph)
+    possible = bottlenecks(graph)
     if index not in possible:
         nearest = min(possible, key=lambda other: (abs(other - index), -other), default=None)
         instead = "nowhere" if nearest is None else f"at {graph.calls[nearest].name!r}, which is the nearest"
@@ -137,7 +137,7 @@ def split(model, layer):
     return graph.model(tensor), head.model()
 
 
-def _bottlenecks(graph):
+def bottlenecks(graph):
     """Positions of the calls with one output, on which everything after them depends alone."""
     made = {id(x): -1 for x in keras.tree.flatten(graph.inputs)}
     for index, call in enumerate(graph.calls):
@@ -179,7 +179,7 @@ def logits(model):
 
     def replace(call):
         if keras.backend.is_keras_tensor(call.outputs) and id(call.outputs) in final:
-            if _activation_name(call.operation) in ("softmax", "sigmoid"):
+            if activation_name(call.operation) in ("softmax", "sigmoid"):
                 if _is_activation(call.operation):
                     return None
                 return twins.setdefault(id(call.operation), with_activation(call.operation, "linear"))
@@ -195,7 +195,7 @@ def _is_activation(operation):
     )
 
 
-def _activation_name(operation):
+def activation_name(operation):
     """The name of the function that an operation ends in, in lower case: `relu`, `softmax`, `silu`, …, or None."""
     function = getattr(operation, "activation", None)
     if function is not None:
@@ -205,7 +205,7 @@ def _activation_name(operation):
 
 def _relu_of(operation):
     """The rectifier that an operation is or ends in, as a function of a tensor, or None."""
-    if _activation_name(operation) in ("relu", "relu6"):
+    if activation_name(operation) in ("relu", "relu6"):
         return operation.activation if hasattr(operation, "activation") else operation
     return None
 
@@ -260,7 +260,7 @@ def relu_rule(model, rule):
     graph = trace(model)
     if not any(_relu_of(call.operation) for call in graph.calls):
         found = sorted(
-            {_activation_name(call.operation) for call in graph.calls if hasattr(call.operation, "activation")}
+            {activation_name(call.operation) for call in graph.calls if hasattr(call.operation, "activation")}
         )
         raise ValueError(
             f"Model {model.name!r} has no ReLU, so the {rule!r} rule would change nothing. Its activations: "

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import attribution, engine, models, submodels
+from helpers import attribution, cam, engine, gradients, models, perturbation, relevance, submodels
 
 from . import zoo
 
@@ -121,6 +121,34 @@ def test_a_task_does_not_keep_the_model_alive():
     engine.run(attribution.gradients(task), task.images, task.targets)
     gone = weakref.ref(model)
     del model, task
+    gc.collect()
+    assert gone() is None
+
+
+ROOMS = {
+    "saliency": gradients.saliency,
+    "smoothgrad": lambda *a: gradients.smoothgrad(*a, samples=2, progress=False),
+    "integrated_gradients": lambda *a: gradients.integrated_gradients(*a, steps=2, progress=False),
+    "fullgrad": gradients.fullgrad,
+    "grad_cam": cam.grad_cam,
+    "finer_cam": cam.finer_cam,
+    "score_cam": lambda *a: cam.score_cam(*a, progress=False),
+    "ablation_cam": lambda *a: cam.ablation_cam(*a, progress=False),
+    "occlusion": lambda *a: perturbation.occlusion(*a, 8, 4, resume=None, progress=False),
+    "rise": lambda *a: perturbation.rise(*a, masks=2, progress=False),
+    "meaningful": lambda *a: perturbation.meaningful_perturbation(*a, steps=1, progress=False),
+    "lrp": relevance.lrp,
+    "deep_lift": relevance.deep_lift,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*gap")
+@pytest.mark.parametrize("method", ROOMS)
+def test_what_is_compiled_does_not_keep_the_pictures(method):
+    model, pictures = submodels.logits(zoo.build("functional")), zoo.pictures(1).astype("float32")
+    gone = weakref.ref(pictures)
+    ROOMS[method](model, pictures, 1)
+    del pictures
     gc.collect()
     assert gone() is None
 
