@@ -13,8 +13,9 @@ from functools import cache
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.ndimage import gaussian_filter
 
-from . import cam, deconv, engine, images, models, submodels, units
+from . import cam, deconv, engine, gradients, images, models, perturbation, submodels, units
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def words(compute):
     return accept
 
 
-def numbers_in_order(compute):
-    """Accepts the list of numbers that `compute()` gives, in its order."""
+def numbers_in_order(compute, absolute=1e-8):
+    """Accepts the list of numbers that `compute()` gives, in its order, to an absolute tolerance."""
 
     def accept(answer):
         try:
@@ -105,7 +106,7 @@ def numbers_in_order(compute):
         except (TypeError, ValueError):
             raise TypeError(f"The answer is a list of numbers, such as [1, 0, 2]; this is {_kind(answer)}.") from None
         wanted = np.asarray(compute(), float).ravel()
-        return given.shape == wanted.shape and bool(np.allclose(given, wanted))
+        return given.shape == wanted.shape and bool(np.allclose(given, wanted, atol=absolute))
 
     return accept
 
@@ -202,6 +203,48 @@ def _is_zoom(frames):
     return bool(scores[1] > 2 * scores[0])
 
 
+def _no_cat_under_a_square(photograph, patch, stride):
+    """The label that is the first answer most often while a square slides over a photograph, and that is no cat."""
+    picture = images.batch(images.sample(photograph))[0]
+    slid = perturbation.occlusion(_network(), picture, None, patch, stride, return_classes=True, progress=False)
+    counts = np.bincount(slid.classes.ravel(), minlength=1000)
+    counts[281:286] = 0  # the cats of ImageNet that live in houses
+    return models.decode(np.float32(counts)[None])[0][0][1]
+
+
+def _one_of_two_is_enough():
+    """Occlusion and Shapley values of two pixels, for a network that is content with either of them."""
+    enough = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.GlobalMaxPooling2D()])
+    picture, options = np.ones((1, 2, 1), "float32"), {"target": 0, "fill": 0, "progress": False}
+    covered = perturbation.occlusion(enough, picture, patch=1, stride=1, **options)
+    fair = perturbation.kernel_shap(enough, picture, segments=np.array([[0, 1]]), samples=4, **options)
+    return np.concatenate([covered.ravel(), fair.ravel()])
+
+
+def _maps_of_a_constant():
+    """The means of the occlusion map and of the RISE map of a score that is always 0.8."""
+    picture = images.batch(images.sample("koala"))[0]
+    options = {"target": lambda logits: 0 * logits[:, 0] + 0.8, "progress": False}
+    covered = perturbation.occlusion(_network(), picture, patch=112, **options)
+    return [covered.mean(), perturbation.rise(_network(), picture, masks=64, **options).mean()]
+
+
+def _hides(photograph, largest):
+    """Accepts a mask of at most that share of the pixels which changes the first answer when they show the blur."""
+
+    def accept(answer):
+        picture, mask = images.batch(images.sample(photograph))[0], np.asarray(answer)
+        if mask.shape != picture.shape[:2] or mask.dtype != bool:
+            raise TypeError(f"The answer is a mask of booleans, {picture.shape[:2]}; this is {_kind(answer)}.")
+        if mask.mean() > largest + 0.001:
+            raise TypeError(f"The mask may cover {largest:.0%} of the pixels; this one covers {mask.mean():.1%}.")
+        changed = np.where(mask[..., None], gaussian_filter(picture, (10, 10, 0), mode="nearest"), picture)
+        answers = models.decode(_network()(changed[None], training=False))
+        return answers[0][0][0] != _top_answers(photograph)[0][0]
+
+    return accept
+
+
 @cache
 def _koala_and_panda():
     return images.batch(images.sample("koala+panda"))[0], images.masks("koala+panda")
@@ -236,6 +279,39 @@ def _sum_of_hires_cam(layer):
     network = _network()
     logit = network(koala[None]).numpy()[0, label] - network.get_layer("logits").bias.numpy()[label]
     return cam.hires_cam(network, koala, label, layer=layer, upsample=False).sum() / logit
+
+
+def _saturated():
+    """Gradient, gradient × input and integrated gradients of 1 − max(0, 1 − x) at 2, from the baseline 0."""
+    pixel = keras.Input((1, 1, 1))
+    score = 1 - keras.ops.relu(1 - keras.ops.reshape(pixel, (-1, 1)))
+    ramp, two = keras.Model(pixel, score), np.full((1, 1, 1), 2, "float32")
+    found = [gradients.saliency(ramp, two), gradients.gradient_x_input(ramp, two)]
+    return [one.item() for one in found + [gradients.integrated_gradients(ramp, two, progress=False)]]
+
+
+def _koala_instead_of_panda():
+    scores = _network()(images.batch(images.sample("koala"), images.sample("panda")), training=False)[:, 105].numpy()
+    return float(scores[0] - scores[1])
+
+
+def _mass_on_dark_pixels(photograph, baselines, dark):
+    picture = images.batch(images.sample(photograph))[0]
+    options = {"baseline": baselines, "tolerance": 0.03, "progress": False}
+    mass = np.abs(gradients.integrated_gradients(_network(), picture, **options)).sum(-1)
+    return mass[picture.max(-1) < dark].sum() / mass.sum()
+
+
+def _contrast_in_the_half_of(first, pair, classes):
+    picture = images.batch(images.sample(pair))[0]
+    found = gradients.integrated_gradients(
+        _network(),
+        picture,
+        lambda outputs: outputs[:, classes[0]] - outputs[:, classes[1]],
+        tolerance=0.03,
+        progress=False,
+    )
+    return found[images.masks(pair)[first]].sum()
 
 
 # The number of the notebook, a point, the number of the exercise in it.
@@ -320,6 +396,38 @@ EXERCISES = {
         accept=_is_zoom,
         because="The smaller the step of the zoom, the smoother the film.",
     ),
+    "03.1": Exercise(
+        hints=(
+            "Section 1 draws the first answer at each position: return_classes=True, and then .classes.",
+            "Count with np.unique(classes, return_counts=True), decode the numbers, and leave out the cats.",
+        ),
+        accept=word(lambda: _no_cat_under_a_square("cat", 64, 16)),
+        because="A small dog, although there is none in the picture: what is left must fit some answer.",
+    ),
+    "03.2": Exercise(
+        hints=(
+            "Cover the first part: the second is still there. What is the score then?",
+            "For Shapley write down both orders. Who enters first earns all; take the mean for each part.",
+        ),
+        accept=numbers_in_order(_one_of_two_is_enough, absolute=1e-4),
+        because="Each part can replace the other: occlusion pays neither of them, Shapley pays both.",
+    ),
+    "03.3": Exercise(
+        hints=(
+            "Occlusion looks at differences of scores. Does RISE?",
+            "RISE estimates the mean score when a pixel is visible: put f = 0.8 into the formula of section 3.",
+        ),
+        accept=numbers_in_order(_maps_of_a_constant, absolute=0.1),
+        because="A RISE map is high where nothing matters, too: read its differences, not its height.",
+    ),
+    "03.4": Exercise(
+        hints=(
+            "A compact part will not do. Which mask of section 7 was small, and still took the koala away?",
+            "Keep the strongest 5 % of that mask: np.quantile gives the value above which they are.",
+        ),
+        accept=_hides("koala", 0.05),
+        because="Move the same mask by 4 pixels, and the koala is back.",
+    ),
     "05.1": Exercise(
         hints=(
             "Section 3 has own_share and the masks; the target is a function that gives minus the logit of class 105.",
@@ -351,5 +459,37 @@ EXERCISES = {
         ),
         accept=number(lambda: _sum_of_hires_cam("block6d_add"), relative=0.03),
         because="Behind this layer there are ReLUs and biases: what is not linear need not add up.",
+    ),
+    "04.1": Exercise(
+        hints=(
+            "At x = 2 the function is flat. What does the gradient say there? And what on the way from 0?",
+            "The attributions of integrated gradients must add up to f(2) − f(0), and there is only one input.",
+        ),
+        accept=numbers_in_order(_saturated),
+        because="Where a network is saturated, the gradient sees nothing of what made the score; the way there does.",
+    ),
+    "04.2": Exercise(
+        hints=(
+            "The sum does not depend on the way: it is a difference of two scores of the same class.",
+            "Both photographs are in `photographs`, and their scores in `logits`, rows 0 and 3.",
+        ),
+        accept=number(_koala_instead_of_panda, absolute=0.05),
+        because="A baseline is the question 'instead of what?': here instead of the panda, whose own score counts too.",
+    ),
+    "04.3": Exercise(
+        hints=(
+            "Section 5 prints these shares for single baselines, in the cell that compares six of them.",
+            "The attribution is averaged first and its magnitude taken then; by_baseline holds both parts.",
+        ),
+        accept=number(lambda: _mass_on_dark_pixels("panda", [0.0, 255.0], 60), absolute=0.02),
+        because="Each baseline is blind to its own colour; two that differ cover for each other.",
+    ),
+    "04.4": Exercise(
+        hints=(
+            "Give target=lambda outputs: outputs[:, 105] - outputs[:, 388] to integrated_gradients.",
+            'Sum the signed attribution over images.masks("koala+panda")["koala"].',
+        ),
+        accept=number(lambda: _contrast_in_the_half_of("koala", "koala+panda", (105, 388)), absolute=0.5),
+        because="Integrated gradients are linear in f: it is what this half adds to the koala, less what to the panda.",
     ),
 }
