@@ -11,7 +11,16 @@ from .graph import trace
 
 _L = keras.layers
 _HOMOGENEOUS = (_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D, _L.Add)
-_HOMOGENEOUS += (_L.Concatenate, _L.Flatten, _L.Reshape, _L.Permute, _L.ZeroPadding2D, _L.Cropping2D, _L.UpSampling2D)
+_HOMOGENEOUS += (
+    _L.Concatenate,
+    _L.Flatten,
+    _L.Reshape,
+    _L.Permute,
+    _L.ZeroPadding2D,
+    _L.Cropping2D,
+    _L.UpSampling2D,
+    _L.Resizing,
+)
 _HOMOGENEOUS += (_L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Dropout, _L.SpatialDropout2D, _L.Identity)
 _WITH_BIAS = (_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense)
 
@@ -53,17 +62,25 @@ def full_gradients(model, images, target=None, *, batch=16, progress=False):
         those that cannot have a bias are not listed. If `target` is a function, what it adds is listed as `"target"`.
 
     Raises:
-        ValueError: as `gradients.saliency`.
+        ValueError: as `gradients.saliency`; a network with layers whose gradient is not that of what they compute.
     """
     task = attribution.prepare(model, images, target, resolve=False)
     function = attribution.compiled(task, "full_gradients", terms_of(task))
     found = engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
+    score, *terms = found
+    sums = [x.reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms)]
+    size = sum(np.abs(x).reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms))
+    if (np.abs(sum(sums) - score) > 1e-3 * np.maximum(size, np.abs(score))).any():
+        raise ValueError(
+            f"The terms add up to {sum(sums)}, and the scores of model {model.name!r} are {score}: some of its layers "
+            "hide what they do from the gradient (stop_gradient, or a gradient of their own)."
+        )
     return FullGradients(*keras.tree.map_structure(task.answer, found))
 
 
 def terms_of(task):
     """A function `(pictures, targets) → (scores, input terms, {layer: bias terms})` of tensors."""
-    graph = trace(task.model)
+    task, graph = task.shell, trace(task.model)
     made = [(call, keras.tree.flatten(call.outputs)) for call in graph.calls]
     taps = engine.cached(
         task.model, "all outputs", lambda: graph.model([[tensors for _, tensors in made], graph.outputs])
@@ -101,14 +118,16 @@ def _remainders(call, table):
         return [tf.cast(operation.bias, tf.float32)] if operation.use_bias else []
     args, kwargs = keras.tree.map_structure(lambda x: table.get(id(x), x), (call.args, call.kwargs))
     inputs = list({id(x): table[id(x)] for x in call.inputs}.values())
-    with tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
+    with tf.GradientTape() as tape, tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
+        tape.watch(inputs)
         outputs = keras.tree.flatten(operation(*args, **kwargs))
-    remainders = []
-    for y in outputs:
-        linear = tangent.jvp(y, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        noise = 1e-6 * (tf.abs(y) + tf.abs(linear))  # of rounding; stretched to 0 … 1 it would be a map of its own
-        remainders.append(tf.where(tf.abs(y - linear) > noise, y - linear, 0.0))
-    return remainders
+    linear = [tangent.jvp(y) for y in outputs]
+    if None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
+        raise ValueError(
+            f"Layer {call.name!r} ({type(operation).__name__}): TensorFlow cannot compute its linear part, so what its "
+            "bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
+        )
+    return [y if part is None else y - part for y, part in zip(outputs, linear, strict=True)]
 
 
 def map_of(task):
