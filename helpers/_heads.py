@@ -67,7 +67,7 @@ def class_weights(model, layer):
 
 
 def _is_idle(operation):
-    linear = submodels._is_activation(operation) and submodels._activation_name(operation) == "linear"
+    linear = submodels._is_activation(operation) and submodels.activation_name(operation) == "linear"
     return linear or isinstance(operation, _IDLE)
 
 
