@@ -3,6 +3,7 @@
 #   make lab                        JupyterLab on the first notebook
 #   make test                       every test and every notebook      MARK="not registry" leaves a group out
 #   make run                        execute all notebooks, write a gallery to build/index.html
+#   make test-peers                 compare with other libraries, in an environment of their own (several GB)
 #
 # For those who change something:
 #   make notebooks                  execute the notebooks in place, for a commit      ONLY="notebooks/01*.ipynb" just these
@@ -18,7 +19,7 @@ MARK ?=
 ONLY ?= notebooks/*.ipynb
 FOLDERS := helpers tests data notebooks
 
-.PHONY: help venv lab test run notebooks gallery format lock clean
+.PHONY: help venv lab test test-peers run notebooks gallery format lock clean
 
 help:
 	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
@@ -36,6 +37,14 @@ lab: venv
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(MARK)"
+
+PEERS := .venv-peers
+test-peers: $(PEERS)/installed
+	$(PEERS)/bin/python -m pytest tests/peers $(ARGS)
+$(PEERS)/installed: tests/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --no-input -r $<
+	@touch $@
 
 run: venv
 	$(BIN)/python -m tests.tools.run
@@ -55,4 +64,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --no-header tests/requirements.txt -o requirements.lock
 
 clean:
-	rm -rf build .venv
+	rm -rf build .venv .venv-peers

@@ -198,6 +198,8 @@ def _trace(model):
         tensors.setdefault(path.split("/")[-1], nested)
     for tensor in keras.tree.flatten(inputs):
         tensors.setdefault(tensor.name, tensor)
+    if isinstance(inputs, list) and len(inputs) == 1:  # keras.Model(other.inputs, …): the same as other.input
+        inputs = inputs[0]
     return Graph(inputs, outputs, calls, tensors, model.name)
 
 

@@ -243,7 +243,7 @@ def test_where_it_would_not_be_exact_the_whole_network_is_run(monkeypatch):
     pictures = zoo.pictures(1)
     monkeypatch.setattr(_resume, "SMALL", 0)
     plain, found = (run("occlusion", model, pictures, 0, 2, resume=resume) for resume in (None, "auto"))
-    np.testing.assert_allclose(found, plain, atol=1e-6)
+    np.testing.assert_allclose(*pair, atol=1e-6)
     with pytest.raises(ValueError, match="'conv2'.*does not compute"):
         run("occlusion", model, pictures, 0, 2, resume="conv2")
 
@@ -642,3 +642,10 @@ def test_nothing_is_compiled_twice():
         run(method, model, picture + 1, 1, **options)
     assert {key: function.experimental_get_tracing_count() for key, function in functions.items()} == before
     assert engine.cached(model, next(iter(functions)), dict)["function"] is next(iter(functions.values()))
+
+
+def test_a_model_whose_one_input_comes_in_a_list():
+    model = zoo.build("functional")
+    listed = keras.Model(model.inputs, model.output)
+    pair = [perturbation.occlusion(one, zoo.pictures(1), 1, 4, 4, progress=False) for one in (model, listed)]
+    np.testing.assert_allclose(*pair, atol=1e-6)
