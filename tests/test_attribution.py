@@ -17,6 +17,7 @@ L = keras.layers
 
 @pytest.fixture(scope="module")
 def functional():
+    keras.utils.set_random_seed(0)  # a module's fixture comes before the seed of each test
     return zoo.build("functional")
 
 
