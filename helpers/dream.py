@@ -307,8 +307,14 @@ def _check_numbers(octaves, octave_scale, steps, step, jitter, tile):
 def _check_size(network, size, tile=None):
     """Raise a `ValueError` if a picture of this size, or its windows, are too small for the network."""
     window = [min(side, tile or side) for side in size]
+    graph = trace(network)
+    layers = [call for call in graph.calls if keras.backend.is_keras_tensor(call.outputs)]
+    every = keras.Function(graph.inputs, [call.outputs for call in layers])
     try:
-        network.compute_output_shape((1, *window, network.inputs[0].shape[-1]))
+        shapes = every.compute_output_shape((1, *window, network.inputs[0].shape[-1]))
+        nothing = [call.name for call, shape in zip(layers, shapes, strict=True) if 0 in shape]
+        if nothing:  # Keras before 3.14 lets that pass
+            raise ValueError(f"Nothing is left at {nothing[0]!r}.")
     except ValueError as error:
         raise ValueError(
             f"{window[0]} × {window[1]} pixels are too few for {network.name!r}: {error} Give a larger picture, or "
