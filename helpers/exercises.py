@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from . import cam, deconv, engine, gradients, images, models, perturbation, submodels, units
+from . import cam, deconv, digits, engine, gradients, images, models, perturbation, relevance, submodels, units
 
 
 @dataclass(frozen=True)
@@ -314,6 +314,43 @@ def _contrast_in_the_half_of(first, pair, classes):
     return found[images.masks(pair)[first]].sum()
 
 
+def _shares_of_two_inputs():
+    """The network of section 1 of notebook 06 at (1, 3): by LRP-0, then by z⁺."""
+    dense = [keras.layers.Dense(2, "relu", use_bias=False), keras.layers.Dense(1, use_bias=False)]
+    tiny = keras.Sequential([keras.Input((1, 1, 2)), keras.layers.Flatten(), *dense])
+    tiny.set_weights([np.array([[1.0, 2.0], [1.0, -1.0]]), np.array([[2.0], [-1.0]])])
+    pixels, rules = np.array([[[1.0, 3.0]]]), ({"rule": "epsilon", "epsilon": 0}, {"rule": "zplus"})
+    return np.concatenate([relevance.lrp(tiny, pixels, 0, **rule).ravel() for rule in rules])
+
+
+def _credit_for_the_smaller():
+    """DeepLIFT of x₁ − ReLU(x₁ − x₂) at (3, 1), against zeros."""
+    picture = keras.Input((1, 1, 2))
+    values = keras.layers.Flatten()(picture)
+    first, difference = keras.layers.Dense(1, use_bias=False), keras.layers.Dense(1, "relu", use_bias=False)
+    model = keras.Model(picture, keras.layers.Subtract()([first(values), difference(values)]))
+    first.set_weights([np.array([[1.0], [0.0]])])
+    difference.set_weights([np.array([[1.0], [-1.0]])])
+    return relevance.deep_lift(model, np.array([[[3.0, 1.0]]]), 0).ravel()
+
+
+def _painted_pixels(number, digit, other):
+    """How many pixels of paper must be painted, those first that speak most for `digit` rather than `other`."""
+    reader, picture = models.load("mnist_cnn"), digits.load()[1][0][number]
+    speaks = relevance.lrp(reader, picture, lambda logits: logits[:, digit] - logits[:, other], first="box")
+    order = np.argsort(-np.where(picture < 20, speaks, -np.inf).ravel())
+    films = np.repeat(picture.reshape(1, -1), 100, 0)
+    for count in range(1, len(films)):
+        films[count:, order[count - 1]] = 255
+    return int((engine.run(reader, films.reshape(-1, 28, 28, 1)).argmax(1) != digit).argmax())
+
+
+def _least_relevance_left_at(layer):
+    names, pictures = _photographs()
+    _, inside = relevance.lrp(_network(), pictures, layers=[layer], batch=4)
+    return names[(inside[layer].sum((1, 2, 3)) / engine.run(_network(), pictures).max(1)).argmin()]
+
+
 # The number of the notebook, a point, the number of the exercise in it.
 EXERCISES = {
     "00.1": Exercise(
@@ -491,5 +528,37 @@ EXERCISES = {
         ),
         accept=number(lambda: _contrast_in_the_half_of("koala", "koala+panda", (105, 388)), absolute=0.5),
         because="Integrated gradients are linear in f: it is what this half adds to the koala, less what to the panda.",
+    ),
+    "06.1": Exercise(
+        hints=(
+            "h₁ = 1 + 3, and the ReLU makes h₂ = 2 − 3 zero: only one hidden unit has anything to share.",
+            "All of the score goes to h₁. What were its two contributions, and was any of them negative?",
+        ),
+        accept=numbers_in_order(_shares_of_two_inputs),
+        because="Where no active unit is held back by anything, there is nothing to cancel, and the rules agree.",
+    ),
+    "06.2": Exercise(
+        hints=(
+            "Against the baseline 0 the ReLU goes from 0 to 2, and so does what it is given. What is its slope?",
+            "x₁ has two ways to the output, one direct and one through the ReLU with a minus: add their multipliers.",
+        ),
+        accept=numbers_in_order(_credit_for_the_smaller),
+        because="The smaller one gets all the credit, though without the other the result would be 0 as well.",
+    ),
+    "06.3": Exercise(
+        hints=(
+            "Section 5 does it for a 4 and a 9, with six pixels at once; here one after the other, and look each time.",
+            "np.argsort(-np.where(digit < 20, relevances, -np.inf).ravel()) is the order in which to paint.",
+        ),
+        accept=number(lambda: _painted_pixels(1299, 3, 5), relative=0),
+        because="A few pixels where ink is missing decide between two digits; the map knew which.",
+    ),
+    "06.4": Exercise(
+        hints=(
+            "Section 6 draws these sums for one photograph; `layers=` gives them for a whole batch.",
+            'relevance.lrp(network, everything, layers=depths)[1]["block5c_add"].sum((1, 2, 3)), by the score.',
+        ),
+        accept=word(lambda: _least_relevance_left_at("block5c_add")),
+        because="Of all these photographs it is the one whose animal has no class in this network.",
     ),
 }
