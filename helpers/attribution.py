@@ -85,9 +85,13 @@ def _score_of(function):
     return score
 
 
+def classes(outputs, targets):
+    """The targets `(B,)`, with the most probable class in place of `OWN`."""
+    return tf.where(targets == OWN, tf.argmax(outputs, -1, targets.dtype), targets)
+
+
 def _logit(outputs, targets):
-    targets = tf.where(targets == OWN, tf.argmax(outputs, -1, targets.dtype), targets)
-    return tf.gather(outputs, targets, batch_dims=1)
+    return tf.gather(outputs, classes(outputs, targets), batch_dims=1)
 
 
 def _checked_targets(model, target, count):

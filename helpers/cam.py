@@ -193,7 +193,7 @@ def _difference(compare, gamma):
     """The score that Finer-CAM explains, as a function of outputs and targets."""
 
     def score(outputs, targets):
-        targets = tf.where(targets == attribution.OWN, tf.argmax(outputs, -1, targets.dtype), targets)
+        targets = attribution.classes(outputs, targets)
         own = tf.gather(outputs, targets, batch_dims=1)
         if np.ndim(compare):
             others = tf.gather(outputs, compare, axis=1)
