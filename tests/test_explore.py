@@ -1,0 +1,335 @@
+"""The explorers without a browser: controls are moved from Python, pictures are read back from what the page gets."""
+
+import base64
+import io
+
+import ipywidgets as widgets
+import keras
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from PIL import Image
+
+from helpers import _gallery, _widgets, engine, images, models, submodels
+from tests import zoo
+
+KEYBOARD = (
+    *(widgets.Dropdown, widgets.IntSlider, widgets.FloatSlider, widgets.BoundedIntText, widgets.Button),
+    *(widgets.Checkbox, widgets.ToggleButton, widgets.ToggleButtons, widgets.SelectionSlider, widgets.FileUpload),
+    *(widgets.SelectMultiple, widgets.BoundedFloatText, widgets.RadioButtons, widgets.Select),
+)
+SILENT = (widgets.Box, widgets.HTML, widgets.Image, widgets.IntProgress, widgets.Label)
+
+
+def decoded(panel):
+    """What the page shows in a panel, as an array."""
+    return np.array(Image.open(io.BytesIO(panel.image.value)))
+
+
+def parts(widget):
+    """A widget and everything in it."""
+    return [widget, *(part for child in getattr(widget, "children", ()) for part in parts(child))]
+
+
+def upload(chooser, name, content):
+    """What the page sends when a reader picks a file: the same in words, another message in ipywidgets 7 and in 8."""
+    if isinstance(chooser.upload.value, dict):
+        file = {"name": name, "type": "", "size": len(content), "lastModified": 0}
+        chooser.upload.set_state({"metadata": [file], "data": [memoryview(content)], "_counter": 1})
+    else:
+        file = {"name": name, "type": "", "size": len(content), "last_modified": 0, "content": memoryview(content)}
+        chooser.upload.set_state({"value": [file]})
+
+
+def encoded(pixels, format, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def noise(seed=0, shape=(16, 16, 3)):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def count_passes(monkeypatch):
+    """A list that grows by the number of pictures with each run of a network."""
+    passes, run = [], engine.run
+
+    def counted(function, *inputs, **options):
+        passes.append(len(inputs[0]))
+        return run(function, *inputs, **options)
+
+    monkeypatch.setattr(engine, "run", counted)
+    return passes
+
+
+class Toy(_widgets.Explorer):
+    """The smallest explorer: one map of a picture."""
+
+    def __init__(self, model, pictures, cache=None):
+        self.gallery = _gallery.Gallery(model, pictures)
+        self.maps = _gallery.Activations(model, self.gallery, cache or _gallery.Cache())
+        self.chooser = _widgets.Chooser(self.gallery)
+        self.layer = widgets.Dropdown(options=list(self.maps.shapes), description="Layer")
+        self.channel = _widgets.Number("Channel")
+        self.strongest = widgets.Button(description="Strongest channel")
+        self.panel, self.refreshed = _widgets.Panel("the map"), 0
+        super().__init__("toy", [self.chooser, self.layer, self.channel, self.strongest], [[self.panel]])
+        self.listen_to_uploads(self.chooser)
+        self.listen(self.layer, self.change_layer)
+        self.listen(self.channel.slider)
+        self.listen(self.strongest, self.choose_strongest)
+        self.change_layer()
+        self.start()
+
+    def change_layer(self, change=None):
+        self.channel.set(self.maps.shapes[self.layer.value][2] - 1, 1)
+
+    def choose_strongest(self, change):
+        self.channel.value = int(self.maps[self.chooser.value, self.layer.value].mean((0, 1)).argmax())
+
+    def refresh(self):
+        self.refreshed += 1
+        maps = self.maps[self.chooser.value, self.layer.value]
+        self.panel.show(_widgets.painted(maps[..., self.channel.value]))
+
+    def summary(self):
+        return f"{self.chooser.value}, {self.layer.value}"
+
+
+@pytest.fixture
+def toy():
+    return Toy(zoo.functional(), {"one": noise(1), "two": noise(2)})
+
+
+# What is computed with
+
+
+def test_cache_stays_below_its_limit_and_drops_what_was_not_used_for_longest():
+    cache, made = _gallery.Cache(limit=1000), []
+
+    def build(name):
+        made.append(name)
+        return {"maps": np.zeros(100, np.float32)}  # 400 bytes
+
+    for name in ("a", "b", "a", "c"):
+        cache.get(name, lambda name=name: build(name))
+        assert cache.used <= 1000
+    assert made == ["a", "b", "c"] and cache.used == 800
+    assert "a" in cache and "b" not in cache and "c" in cache
+    cache.put("c", np.zeros(10, np.float32))
+    assert cache.used == 440
+    assert cache.get("large", lambda: np.ones(251, np.float32)).sum() == 251
+    assert "large" not in cache and cache.used == 440
+
+
+def test_gallery_prepares_pictures_as_the_network_takes_them():
+    gallery = _gallery.Gallery(models.load("efficientnet_lite0"))
+    assert len(gallery.names) == len(images.samples()) and "german shepherd" in gallery.names
+    expected = images.batch(images.sample("german_shepherd"))[0]
+    np.testing.assert_array_equal(gallery["german shepherd"], expected)
+    np.testing.assert_array_equal(gallery.shown("german shepherd"), expected.astype(np.uint8))
+
+
+def test_gallery_of_a_digit_network_holds_digits_and_turns_ink_on_paper_around():
+    model = models.load("mnist_cnn")
+    gallery = _gallery.Gallery(model)
+    answers = engine.run(model, np.stack([gallery[name] for name in gallery.names])).argmax(1)
+    assert [f"digit {answer}" for answer in answers] == gallery.names
+    paper = 255 - gallery["digit 3"].astype(np.uint8)
+    name, note = gallery.add("mine.png", encoded(paper[..., 0], "PNG"))
+    assert (name, note) == ("mine.png", "")
+    np.testing.assert_array_equal(gallery[name], gallery["digit 3"])
+
+
+def test_gallery_takes_names_files_and_arrays(tmp_path):
+    Image.fromarray(noise(3)).save(tmp_path / "my_dog.png")
+    gallery = _gallery.Gallery(zoo.functional(), ["koala", str(tmp_path / "my_dog.png"), noise(4) / np.float32(255)])
+    assert gallery.names == ["koala", "my dog", "picture 3"]
+    np.testing.assert_array_equal(gallery["koala"], images.batch(images.sample("koala"), size=16)[0])
+    np.testing.assert_array_equal(gallery["my dog"], noise(3))
+    assert (
+        gallery["picture 3"].max() <= 1 and gallery.shown("picture 3").max() == 255
+    )  # as it is; shown so that one sees it
+
+
+def test_gallery_refuses_networks_that_take_no_picture():
+    model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="does not take one picture"):
+        _gallery.Gallery(model)
+    model = keras.Sequential([keras.Input((8, 8, 5)), keras.layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match="5 channels: give `pictures`"):
+        _gallery.Gallery(model)
+    assert _gallery.Gallery(model, [np.zeros((8, 8, 5))]).shown("picture 1").shape == (8, 8, 3)
+    with pytest.raises(ValueError, match="empty"):
+        _gallery.Gallery(model, [])
+
+
+@pytest.mark.parametrize("limit", [10**8, 20_000], ids=["one pass for all layers", "one pass for each layer"])
+def test_activations_are_those_of_the_network_and_computed_once(limit, count_passes):
+    model, picture = zoo.functional(), noise(1)
+    maps = _gallery.Activations(model, _gallery.Gallery(model, {"one": picture}), _gallery.Cache(limit))
+    assert maps.shapes["norm2"] == (6, 6, 8)
+    assert not maps.is_ready("norm2")
+    for layer in ("norm2", "relu2", "norm2"):
+        expected = submodels.activations(model, layer)(picture[None].astype("float32"), training=False)[layer][0]
+        np.testing.assert_allclose(maps["one", layer], expected, rtol=1e-4, atol=1e-4)
+        assert maps.is_ready(layer)
+    assert len(count_passes) == (1 if limit == 10**8 else 2)
+    assert maps.cache.used <= limit
+
+
+# What is shown
+
+
+def test_maps_are_painted_as_plots_does_but_begin_at_zero():
+    values = np.float32([[1, 2], [3, 4]])
+    np.testing.assert_array_equal(_widgets.painted(values), images.colorize(values, "inferno", (0, 4)))
+    np.testing.assert_array_equal(_widgets.painted(-values), images.colorize(-values, "RdBu_r", "symmetric"))
+    assert (_widgets.painted(values * 0) == images.colorize([0], "inferno", (0, 1))).all()
+
+
+def test_small_pictures_are_enlarged_pixel_by_pixel_and_the_page_gets_exactly_that():
+    panel = _widgets.Panel("a map", width=8)
+    assert not panel.is_shown
+    panel.show(noise(shape=(2, 4, 3)))
+    np.testing.assert_array_equal(decoded(panel), noise(shape=(2, 4, 3)).repeat(2, 0).repeat(2, 1))
+    panel.show(noise(shape=(9, 9, 3)), "a <map>")
+    np.testing.assert_array_equal(decoded(panel), noise(shape=(9, 9, 3)))
+    assert "a &lt;map&gt;" in panel.heading.value and panel.is_shown
+
+
+def test_marker_surrounds_its_cell_and_leaves_it_untouched():
+    grey = np.full((64, 64, 3), 100, np.uint8)
+    drawn = _widgets.marked(grey, (2, 1, 3, 2), (4, 4))  # the cell of rows 32..47, columns 16..31
+    assert (grey == 100).all()
+    assert (drawn[33:47, 17:31] == 100).all() and (drawn[31, 20] == _widgets.MARK).all()
+    changed = np.argwhere((drawn != 100).any(-1))
+    np.testing.assert_array_equal([changed.min(0), changed.max(0)], [[29, 13], [50, 34]])
+    for box in ((-50, -50, 90, 90), (0, 0, 1, 1), (63, 63, 64, 64)):  # beyond and at the border: still to be seen
+        assert (_widgets.marked(grey, box) == _widgets.MARK).all(-1).sum() > 20
+
+
+def test_a_number_has_one_value_in_both_controls():
+    number = _widgets.Number("Channel", high=9, value=3)
+    number.field.value = 7
+    assert number.slider.value == number.value == 7
+    number.set(4, 2)
+    assert (number.value, number.field.value, number.slider.max, number.field.max) == (2, 2, 4, 4)
+    number.set(20, 15)
+    assert (number.value, number.field.value) == (15, 15)
+    number.set(0, 0)
+    assert number.slider.disabled and number.field.max == 0 and number.slider.max > number.slider.min
+
+
+def test_each_change_is_followed_once(toy, count_passes):
+    for change, value in ((toy.layer, "norm2"), (toy.channel.slider, 2), (toy.channel.field, 3), (toy.layer, "conv1")):
+        before = toy.refreshed
+        change.value = value
+        assert toy.refreshed == before + 1
+        expected = _widgets.painted(toy.maps["one", toy.layer.value][..., toy.channel.value])
+        np.testing.assert_array_equal(decoded(toy.panel), _widgets.enlarged(expected))
+    assert toy.channel.value == 1 and count_passes == []  # the first pass gave all layers
+    toy.chooser.menu.value = "two"
+    assert count_passes == [1]
+    before = toy.refreshed
+    toy.channel.value = 5
+    toy.strongest.click()
+    assert toy.refreshed == before + 2
+    assert toy.channel.value == toy.maps["two", "conv1"].mean((0, 1)).argmax()
+
+
+def test_errors_are_told_and_the_next_success_clears_them(toy, monkeypatch):
+    def broken(values):
+        raise ZeroDivisionError("by <zero>")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_widgets, "painted", broken)
+        toy.channel.value = 2
+    assert "ZeroDivisionError: by &lt;zero&gt;" in toy.problem.value and 'role="alert"' in toy.problem.value
+    toy.channel.value = 3
+    assert toy.problem.value == ""
+    np.testing.assert_array_equal(
+        decoded(toy.panel), _widgets.enlarged(_widgets.painted(toy.maps["one", "conv1"][..., 3]))
+    )
+
+
+def test_the_first_state_raises_like_any_function():
+    with pytest.raises(ValueError, match="NaN"):
+        Toy(zoo.functional(), {"one": np.full((16, 16, 3), np.nan)})
+
+
+# Pictures that readers bring along
+
+WRONG = {
+    "text": (b"Dear network, look at this.", "not a picture"),
+    "empty": (b"", "empty"),
+    "cut off": (encoded(noise(shape=(64, 64, 3)), "JPEG")[:2000], "damaged or cut off"),
+    "50 MB": (bytes(50_000_000), "50 MB"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_bad_upload_is_told_and_changes_nothing(toy, case):
+    content, words = WRONG[case]
+    toy.chooser.menu.value = "two"
+    before = toy.panel.image.value, toy.chooser.menu.options, toy.gallery.names
+    upload(toy.chooser, "bad.jpg", content)
+    assert words in toy.problem.value and "bad.jpg" in toy.problem.value
+    assert (toy.panel.image.value, toy.chooser.menu.options, toy.gallery.names) == before
+    assert toy.chooser.value == "two" and not toy.chooser.upload.value
+    upload(toy.chooser, "bad.jpg", content)  # once more: told once more
+    assert words in toy.problem.value
+    upload(toy.chooser, "good.png", encoded(noise(5), "PNG"))
+    assert toy.problem.value == "" and toy.chooser.value == "good.png"
+
+
+def test_an_upload_is_shown(toy):
+    upload(toy.chooser, "<dog>.png", encoded(noise(5), "PNG"))
+    assert toy.chooser.value == "<dog>.png" and toy.chooser.menu.options[-1] == "<dog>.png"
+    np.testing.assert_array_equal(toy.gallery["<dog>.png"], noise(5))
+    expected = submodels.activations(toy.maps.model, "conv1")(noise(5)[None].astype("float32"))["conv1"][
+        0, ..., 1
+    ].numpy()
+    np.testing.assert_array_equal(decoded(toy.panel), _widgets.enlarged(_widgets.painted(expected)))
+    upload(toy.chooser, "<dog>.png", encoded(noise(6), "PNG"))
+    assert toy.chooser.value == "<dog>.png (2)" and (toy.gallery["<dog>.png (2)"] == noise(6)).all()
+
+
+def test_animated_and_printing_pictures_are_used_and_it_is_said_how(toy):
+    frames = [Image.fromarray(np.full((16, 16), level, np.uint8)) for level in (40, 200)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    upload(toy.chooser, "moving.gif", file.getvalue())
+    assert "first frame" in toy.status.value and (toy.gallery["moving.gif"] == 40).all()
+    file = io.BytesIO()
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(file, "JPEG")  # no cyan, all magenta and yellow: red
+    upload(toy.chooser, "print.jpg", file.getvalue())
+    assert "CMYK" in toy.status.value
+    assert (toy.gallery["print.jpg"][8, 8] > (240, -1, -1)).all() and (toy.gallery["print.jpg"][8, 8, 1:] < 15).all()
+    toy.channel.value = 0
+    assert toy.status.value == ""
+
+
+# What holds for every explorer
+
+
+def check_the_rules(explorer):
+    """Core controls with a label, reachable by keyboard; a line of text and a picture where no kernel runs."""
+    assert isinstance(explorer, widgets.Widget)
+    for part in parts(explorer):
+        assert isinstance(part, KEYBOARD + SILENT), part
+        if isinstance(part, KEYBOARD):
+            assert part.description, part
+    data, _ = InteractiveShell.instance().display_formatter.format(explorer)
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+    assert data["text/plain"] == f"explore.{explorer.name}: run this cell to use it"
+    content = base64.b64decode(data["image/png"])
+    assert len(content) <= 150_000
+    picture = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert picture.shape[1] >= 224 and len(np.unique(picture.reshape(-1, 3), axis=0)) >= 16
+
+
+def test_the_rules(toy):
+    check_the_rules(toy)
