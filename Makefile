@@ -4,22 +4,28 @@
 #   make test                       every test and every notebook      MARK="not registry" leaves a group out
 #   make run                        execute all notebooks, write a gallery to build/index.html
 #   make test-peers                 compare with other libraries, in an environment of their own (several GB)
+#   make test-colab                 run every notebook with the versions of Colab, in an environment of their own
 #
 # For those who change something:
 #   make notebooks                  execute the notebooks in place, for a commit      ONLY="notebooks/01*.ipynb" just these
 #   make gallery                    thumbnails and the gallery in README.md, from the executed notebooks
+#   make publish REPO=owner/name    write into badges, bootstrap cells and README where the project is; BRANCH=tag
 #   make format                     ruff over everything
 #   make lock                       pin requirements.lock again (needs uv)
 
 # The newest Python that works; PYTHON=... chooses another.
 PYTHON ?= $(firstword $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name; done))
+# Colab's own; where no such command is on the path, pyenv or uv may have one.
+COLAB_PYTHON ?= $(firstword $(shell for name in python3.12 python3 python $(HOME)/.pyenv/versions/3.12.*/bin/python \
+	$$(uv python find 3.12 2>/dev/null); do \
+	$$name -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$name; done))
 BIN := .venv/bin
 MARK ?=
 ONLY ?= notebooks/*.ipynb
 FOLDERS := helpers tests data notebooks
 
-.PHONY: help venv lab test test-peers run notebooks gallery format lock clean
+.PHONY: help venv lab test test-peers test-colab run notebooks gallery publish format lock clean
 
 help:
 	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
@@ -46,6 +52,16 @@ $(PEERS)/installed: tests/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check --no-input -r $<
 	@touch $@
 
+COLAB := .venv-colab
+COLAB_TESTS := tests/colab notebooks $(wildcard $(patsubst %,tests/test_%.py,environment exercises explore images plots publish))
+test-colab: $(COLAB)/installed
+	$(COLAB)/bin/python -m pytest $(or $(ARGS),$(COLAB_TESTS))
+$(COLAB)/installed: tests/colab/requirements.txt
+	@test -n "$(COLAB_PYTHON)" || { echo "No Python 3.12 with the venv module was found. Install one (pyenv install 3.12, or uv python install 3.12), or name it: make test-colab COLAB_PYTHON=/path/to/python3.12"; exit 1; }
+	$(COLAB_PYTHON) -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install --disable-pip-version-check --no-input -r $<
+	@touch $@
+
 run: venv
 	$(BIN)/python -m tests.tools.run
 
@@ -56,6 +72,9 @@ notebooks: venv
 gallery: venv
 	$(BIN)/python -m tests.tools.gallery
 
+publish: venv
+	$(BIN)/python -m tests.tools.publish $(if $(REPO),--repository "$(REPO)") $(if $(BRANCH),--branch "$(BRANCH)")
+
 format: venv
 	$(BIN)/ruff check --fix $(FOLDERS)
 	$(BIN)/ruff format $(FOLDERS)
@@ -64,4 +83,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --no-header tests/requirements.txt -o requirements.lock
 
 clean:
-	rm -rf build .venv .venv-peers
+	rm -rf build .venv .venv-peers .venv-colab

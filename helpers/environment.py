@@ -2,12 +2,12 @@
 
 import importlib
 import platform
+import sys
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 TESTED_PYTHON = ((3, 11), (3, 13))
-INSTALL = "python -m pip install -r requirements.txt"
 
 # Module that a notebook imports → (line of requirements.txt, what it is for).
 LIBRARIES = {
@@ -31,6 +31,13 @@ BARE_SERVER = (
 )
 
 
+def _remedy():
+    """How to get libraries that fit. Colab brings its own, which an installation would break."""
+    if "google.colab" in sys.modules:
+        return "In Colab choose Runtime → Change runtime type → Runtime version: Latest."
+    return "Run: python -m pip install -r requirements.txt"
+
+
 def _ranges():
     """Name of a requirement → the range of versions that requirements.txt gives."""
     lines = (Path(__file__).parents[1] / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -46,7 +53,7 @@ def _against_range(name, version):
     lowest = [part for part in wanted if part.operator == ">="]
     if all(part.contains(version, prereleases=True) for part in lowest):
         return "new", f"{name} {version} is newer than what this collection was tested with ({name}{wanted})."
-    return "old", f"{name} {version} is too old: {name}{wanted} is needed. Run: {INSTALL}"
+    return "old", f"{name} {version} is too old: {name}{wanted} is needed. {_remedy()}"
 
 
 def _problem(module):
@@ -56,8 +63,8 @@ def _problem(module):
         version = importlib.import_module(module).__version__
     except ModuleNotFoundError as error:
         if error.name != module:
-            return f"{error}. Run: {INSTALL}"
-        return f"not installed. Run: {INSTALL}"
+            return f"{error}. {_remedy()}"
+        return f"not installed. {_remedy()}"
     except ImportError as error:  # a shared library of the system is missing
         return f"{error}\n{BARE_SERVER}" if module == "cv2" else f"{error}"
     return _against_range(name, version)[1]

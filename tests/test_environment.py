@@ -1,6 +1,7 @@
 """The environment check: fine where all is well, and in words where it is not."""
 
 import importlib
+import sys
 import types
 
 import pytest
@@ -71,6 +72,14 @@ def test_require_refuses_old_versions(pretend):
     pretend("keras", "3.12.0")
     with pytest.raises(ImportError, match=r"keras 3\.12\.0 is too old"):
         environment.require()
+
+
+def test_on_colab_nothing_is_to_be_installed(pretend, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    pretend("tensorflow", "2.19.0")
+    with pytest.raises(ImportError, match=r"tensorflow 2\.19\.0 is too old.*Runtime version: Latest") as raised:
+        environment.require()
+    assert "pip" not in str(raised.value)
 
 
 def test_require_notes_newer_versions(pretend, capsys):

@@ -2,16 +2,13 @@
 
 import base64
 import io
-import subprocess
 import sys
-import types
 
 import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
-import helpers
 from tests.tools import checks, execute, gallery, run
 from tests.tools import notebook as nb
 
@@ -233,36 +230,6 @@ def test_pages_link_to_pages(good):
     assert 'href="01_next.html"' in page
     assert 'href="../data/README.md"' in page
     assert 'href="good.html"' in run.index({"good": notebook})
-
-
-# The bootstrap cell.
-
-
-def test_bootstrap_is_short_and_installs_nothing():
-    assert len(nb.BOOTSTRAP.splitlines()) <= 15
-    assert "pip" not in nb.BOOTSTRAP
-    assert helpers.REPOSITORY in nb.BOOTSTRAP
-
-
-def test_bootstrap_on_colab_fetches_the_collection_and_changes_into_it(tmp_path, monkeypatch):
-    """A small repository stands in for the published one; the second run must not fetch again."""
-    source, home = tmp_path / "source", tmp_path / "content" / "collection"
-    (source / "notebooks").mkdir(parents=True)
-    (source / "notebooks" / "mark").write_text("fetched")
-    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "init", "-q", "-b", helpers.BRANCH, str(source)], check=True)
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
-    code = nb.BOOTSTRAP.replace(f"https://github.com/{helpers.REPOSITORY}", source.as_uri())
-    code = code.replace(f"/content/{nb.PROJECT}", home.as_posix())
-    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.chdir(tmp_path)
-    for _ in range(2):
-        exec(code, {})
-        assert nb.Path.cwd() == home / "notebooks"
-        assert (home / "notebooks" / "mark").read_text() == "fetched"
-        assert sys.path[0] == str(home)
 
 
 # Execution for a commit.

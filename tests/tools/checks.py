@@ -88,8 +88,8 @@ def has_badge(notebook, path):
 
 def has_bootstrap(notebook, path):
     cells = nb.code_cells(notebook)
-    if not cells or cells[0].source != nb.BOOTSTRAP:
-        return ["the first code cell is not the bootstrap cell; `make notebooks` writes it"]
+    if not cells or cells[0].source != nb.bootstrap():
+        return ["the first code cell is not the bootstrap cell; `make publish` writes it"]
     return []
 
 

@@ -45,16 +45,17 @@ class PeakMemory(threading.Thread):
             pass  # the kernel is gone
 
 
-def execute(notebook, progress=None):
+def execute(notebook, progress=None, folder=nb.FOLDER):
     """An executed copy of `notebook`, and the peak memory of its kernel in bytes.
 
-    `progress` is called after each cell. Raises `CellExecutionError` at the first cell that fails.
+    The kernel starts in `folder`, and `progress` is called after each cell. Raises `CellExecutionError` at the first
+    cell that fails.
     """
     executed = copy.deepcopy(notebook)
     # With this variable, which the regression run sets too, a kernel keeps the logs of C++ libraries to itself.
     os.environ["PYTEST_CURRENT_TEST"] = "notebook"
     manager = KernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
-    manager.start_kernel(cwd=str(nb.FOLDER), stderr=open(os.devnull, "w"))
+    manager.start_kernel(cwd=str(folder), stderr=open(os.devnull, "w"))
     memory = PeakMemory(manager.provisioner.pid)
     memory.start()
     client = NotebookClient(

@@ -12,20 +12,25 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 START = FOLDER / "00_start_here.ipynb"
 
-PROJECT = helpers.REPOSITORY.partition("/")[2]
 
-# The one text of the first code cell. At home it only puts the repository on the path; Colab, which has every
-# library, fetches the collection itself.
-BOOTSTRAP = f"""\
+def bootstrap():
+    """The one text of the first code cell.
+
+    At home it only puts the repository on the path; Colab, which has every library, fetches the collection itself, once
+    in each runtime and into a folder that carries the branch or tag: another version never finds a stale copy.
+    """
+    project = helpers.REPOSITORY.partition("/")[2]
+    return f"""\
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 if "google.colab" in sys.modules:
-    url, home = "https://github.com/{helpers.REPOSITORY}", Path("/content/{PROJECT}")
-    if not home.exists():
-        subprocess.run(["git", "clone", "-q", "-b", "{helpers.BRANCH}", "--depth=1", url, home], check=True)
+    url = "https://github.com/{helpers.REPOSITORY}"
+    home = Path("/content/{project}-{helpers.BRANCH}")
+    clone = f"git clone -q -b {helpers.BRANCH} --depth=1 -c advice.detachedHead=false {{url}} {{home}}"
+    if not home.exists() and os.system(clone):
+        raise RuntimeError("The clone failed: git says why. Wait a minute, run this cell again.")
     os.chdir(home / "notebooks")
 sys.path.insert(0, str(Path.cwd().parent))
 
@@ -68,7 +73,7 @@ def stamp(notebook, name):
     if cell is None:
         cell = nbformat.v4.new_code_cell(metadata={"tags": ["bootstrap"]})
         notebook.cells.insert(1, cell)
-    cell.source = BOOTSTRAP
+    cell.source = bootstrap()
 
 
 def code_cells(notebook):
