@@ -72,9 +72,9 @@ def fixed(task, paths, nodes, batch, progress):
     totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
     passes = engine.stream(
         attribution.gradients(task),
-        Counted(pictures(), len(paths) * len(nodes.shares)),
-        Counted(targets, len(paths) * len(nodes.shares)),
-        batch=even(len(paths) * len(nodes.shares), batch),
+        engine.Counted(pictures(), len(paths) * len(nodes.shares)),
+        engine.Counted(targets, len(paths) * len(nodes.shares)),
+        batch=batch,
         progress=progress,
         label="gradients",
     )
@@ -85,25 +85,6 @@ def fixed(task, paths, nodes, batch, progress):
     ends = [path.point(share) for path in paths for share in (0, 1)]
     scores = engine.run(attribution.scores(task), ends, [path.target for path in paths for _ in (0, 1)], batch=batch)
     return totals, scores[1::2].astype("float64") - scores[::2]
-
-
-def even(count, batch):
-    """The smallest batch that needs no more passes than `batch` does: 50 rows as 4 × 13, not as 3 × 16 + 2."""
-    passes = -(-count // max(1, batch))
-    return -(-count // passes) if batch > 0 else batch
-
-
-class Counted:
-    """An iterable that is made on the way and whose length is known, which a progress bar wants."""
-
-    def __init__(self, rows, length):
-        self.rows, self.length = rows, length
-
-    def __iter__(self):
-        return iter(self.rows)
-
-    def __len__(self):
-        return self.length
 
 
 class _Node:

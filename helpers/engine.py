@@ -98,8 +98,8 @@ def choose(name, names, what, how=""):
 def stream(function, *inputs, batch=16, progress=False, label=""):
     """Run a function over many inputs and yield its outputs batch by batch, as numpy.
 
-    Memory is bounded by the batch, however many inputs there are. Every batch has the same size, the last one filled
-    up with copies of its last row, so that nothing is retraced and every row meets the same arithmetic.
+    Memory is bounded by the batch, however many inputs there are. Every batch has the same size, but for the last one:
+    that is filled up with copies of its last row to a power of two, so that few sizes ever occur.
 
     Args:
         function: a `keras.Model`, compiled through the cache, or a callable of batched tensors.
@@ -134,12 +134,27 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
                 return
             count = len(chunk)
             if first:  # a single small pass is not filled up: nothing follows that could share its shape
-                chunk += [chunk[-1]] * (batch - count)
+                chunk += [chunk[-1]] * (min(batch, 2 ** (count - 1).bit_length()) - count)
             columns = [np.stack(column) for column in zip(*chunk, strict=True)]
-            columns = [c if dtype is None else c.astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)]
+            columns = [
+                c if dtype is None else c.astype(dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)
+            ]
             outputs = function(*map(tf.constant, columns))
             yield keras.tree.map_structure(lambda y, count=count: np.asarray(y)[:count], outputs)
             bar.update(count)
+
+
+class Counted:
+    """An iterable that is made on the way and whose length is known, for `stream`."""
+
+    def __init__(self, rows, length):
+        self.rows, self.length = rows, length
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return self.length
 
 
 def run(function, *inputs, batch=16, progress=False, label=""):

@@ -15,9 +15,10 @@ class FoldReport(NamedTuple):
 
     folded: dict  # name of a BatchNorm layer → name of the layer that it went into
     left: dict  # name of a BatchNorm layer → why it stayed
+    padding: dict  # name of a padding layer → name of the convolution that pads by itself instead
 
 
-def fold_batchnorm(model, return_report=False):
+def fold_batchnorm(model, return_report=False, padding=False):
     """The same network with each BatchNorm folded into a neighbouring linear layer, wherever that is exact.
 
     At inference BatchNorm is y = a·x + b for each channel, with a = γ / √(σ² + ε) and b = β − a·μ (γ, β learned scale
@@ -27,6 +28,8 @@ def fold_batchnorm(model, return_report=False):
     Args:
         model: a `keras.Model` that is a graph of layers.
         return_report: also return what was folded and what was not.
+        padding: also do without a layer that pads with zeros, where a convolution that is folded anyway comes after it
+            and pads just so with `padding="same"`. Copying the maps for it costs a tenth of a pass of MobileNetV2.
 
     Returns:
         A `keras.Model`; layers that took nothing in are shared with `model`, the others are new. The name of a folded
@@ -36,12 +39,16 @@ def fold_batchnorm(model, return_report=False):
     """
     graph = trace(model)
     plan, report = _plan(graph)
+    if padding:
+        report.padding.update(_needless_padding(graph, plan))
     folded = {}  # id of an operation → its replacement
     for index, steps in plan.items():
-        folded[id(graph.calls[index].operation)] = _folded_layer(graph.calls[index].operation, steps)
+        call = graph.calls[index]
+        same = {"padding": "same"} if call.name in report.padding.values() else {}
+        folded[id(call.operation)] = _folded_layer(call.operation, steps, **same)
 
     def replace(call):
-        if call.name in report.folded:
+        if call.name in report.folded or call.name in report.padding:
             return None
         return folded.get(id(call.operation), call.operation)
 
@@ -60,7 +67,7 @@ def _plan(graph):
         readers.setdefault(id(x), []).append(None)  # the reader of the network's output sees it too
     maker = {id(call.outputs): index for index, call in enumerate(graph.calls)}
     source = {}  # id of a folded BatchNorm's output → the position of the layer that it went into
-    plan, report = {}, FoldReport({}, {})
+    plan, report = {}, FoldReport({}, {}, {})
 
     def takes(index, side):
         """None if this call can take a BatchNorm on that side, else the reason why not."""
@@ -109,6 +116,34 @@ def _plan(graph):
     return plan, report
 
 
+def _needless_padding(graph, plan):
+    """Padding layers that a convolution of the plan can do without: `{name of the one: name of the other}`."""
+    found = {}
+    for index in plan:
+        call = graph.calls[index]
+        pad = next((other for other in graph.calls if other.outputs is call.inputs[0]), None)
+        if pad is None or not isinstance(pad.operation, keras.layers.ZeroPadding2D):
+            continue
+        readers = sum(x is pad.outputs for other in graph.calls for x in other.inputs)
+        readers += sum(x is pad.outputs for x in keras.tree.flatten(graph.outputs))
+        layer, size = call.operation, pad.inputs[0].shape[1:3]
+        if readers == 1 and getattr(layer, "padding", None) == "valid" and None not in size:
+            if pad.operation.data_format == "channels_last" and pad.operation.padding == _same_padding(layer, size):
+                found[pad.name] = call.name
+    return found
+
+
+def _same_padding(layer, size):
+    """The zeros that `padding="same"` puts ((above, below), (left, right)) for a convolution of maps of this size."""
+
+    def along(length, kernel, stride, dilation):
+        reach = (kernel - 1) * dilation + 1
+        total = max((-(-length // stride) - 1) * stride + reach - length, 0)
+        return total // 2, total - total // 2
+
+    return tuple(map(along, size, layer.kernel_size, layer.strides, layer.dilation_rate))
+
+
 def _affine(layer):
     """The BatchNorm as y = a·x + b, in float64: `(a, b)`, each `(channels,)`."""
     mean, variance = (np.asarray(v, "float64") for v in (layer.moving_mean, layer.moving_variance))
@@ -121,8 +156,8 @@ def _affine(layer):
     return scale, shift
 
 
-def _folded_layer(layer, steps):
-    """A new layer that computes what `layer` and its BatchNorms compute together."""
+def _folded_layer(layer, steps, **changes):
+    """A new layer that computes what `layer` and its BatchNorms compute together, with changes of its configuration."""
     # Kernels by where the channels go in and out: what comes in meets `first`, what goes out leaves `last`.
     weights = {w.name: np.asarray(w, "float64") for w in layer.weights}
     bias = weights.pop("bias", 0.0)
@@ -138,7 +173,7 @@ def _folded_layer(layer, steps):
             if last == first and depthwise:  # outputs run over (input channel, multiplier)
                 scale = scale.reshape(weights[last].shape[-2:])
             weights[last] = weights[last] * scale
-    twin = type(layer).from_config({**layer.get_config(), "use_bias": True})
+    twin = type(layer).from_config({**layer.get_config(), "use_bias": True, **changes})
     twin.build(
         (None, *[None] * (len(weights[first].shape) - 2), weights[first].shape[-2] * getattr(layer, "groups", 1))
     )

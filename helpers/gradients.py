@@ -7,6 +7,8 @@ import inspect
 
 import numpy as np
 import scipy.fft
+import scipy.special
+from tqdm.auto import tqdm
 
 from . import _full, _paths, _regions, attribution, engine, submodels
 from ._full import FullGradients, full_gradients
@@ -134,10 +136,9 @@ def smoothgrad(
     Raises:
         ValueError: as `base`; no samples, or negative noise.
     """
-    mean, mean_square, task = _noisy_moments(
-        model, images, target, base, samples, noise, seed, batch, progress, options
-    )
-    return task.answer(mean_square if squared else mean)
+    powers = [2 if squared else 1]
+    task, found = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
+    return task.answer(found[0])
 
 
 def vargrad(
@@ -153,45 +154,48 @@ def vargrad(
     Returns:
         float32 of the shape that `base` gives, never negative.
     """
-    mean, mean_square, task = _noisy_moments(
-        model, images, target, base, samples, noise, seed, batch, progress, options
-    )
-    return task.answer(np.maximum(mean_square - mean**2, 0))
+    powers = [1, 2]
+    task, found = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
+    return task.answer(np.maximum(found[1] - found[0] ** 2, 0))
 
 
-def _noisy_moments(model, images, target, base, samples, noise, seed, batch, progress, options):
-    """Means over noisy copies of what `base` gives, and of its squares, `(B, …)` float64, and the task."""
+CALL = 64  # noisy copies in one call of a base method: few calls, since each checks anew what it is given
+
+# A normal number is looked up by a random 16-bit one: five times as fast as computing it, which would be a tenth of
+# the whole work. The steps are far below what noise can tell.
+NORMAL = scipy.special.ndtri((np.arange(2**16) + 0.5) / 2**16).astype("float32")
+
+
+def _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers):
+    """The task, and for each power the mean over noisy copies of what `base` gives, to that power: (B, …) float64."""
     samples = _paths.check_count(samples, "samples")
     if not noise >= 0:
         raise ValueError(f"noise={noise!r}: give a share of the range of the pixels, 0 or more.")
     task = attribution.prepare(model, images, target)
-    count, total = len(task.images), samples * len(task.images)
-    ranges = noise * np.ptp(task.images, axis=(1, 2, 3))
-    if "progress" in inspect.signature(base).parameters:
-        options = {"progress": False, **options}  # one bar is enough
+    count = len(task.images)
+    scales = noise * np.ptp(task.images, axis=(1, 2, 3))
+    shared = {"batch": batch, "progress": progress}
+    options = {name: shared[name] for name in shared.keys() & inspect.signature(base).parameters.keys()} | options
 
-    def noisy():
-        draws = np.random.default_rng(seed)
-        for _ in range(samples):
-            draw = draws.standard_normal(task.images.shape[1:], "float32")
-            yield from (image + scale * draw for image, scale in zip(task.images, ranges, strict=True))
-
-    def explained(pictures, targets):
-        return base(model, np.asarray(pictures), np.asarray(targets) if task.key is None else target, **options)
-
-    targets = (task.targets[index % count] for index in range(total))
-    rows = [_paths.Counted(noisy(), total), _paths.Counted(targets, total)]
-    sums = squares = None
-    done = 0
-    size = _paths.even(total, batch)
-    for found in engine.stream(explained, *rows, batch=size, progress=progress, label="noisy copies"):
-        if sums is None:
-            sums, squares = np.zeros((2, count, *found.shape[1:]))
-        for one in found:
-            sums[done % count] += one
-            squares[done % count] += np.square(one, dtype="float64")
-            done += 1
-    return sums / samples, squares / samples, task
+    draws, shape, total = np.random.default_rng(seed), task.images.shape[1:], samples * count
+    copies, sums = np.empty((min(CALL, total), *shape), "float32"), None
+    with tqdm(total=total, desc="noisy copies", disable=not progress, leave=False) as bar:
+        for first in range(0, total, CALL):
+            which = np.arange(first, min(first + CALL, total)) % count
+            for copy, index in zip(copies, which, strict=False):
+                if index == 0:
+                    draw = NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"))
+                np.multiply(draw, scales[index], out=copy)
+                copy += task.images[index]
+            targets = task.targets[which] if task.key is None else target
+            found = base(model, copies[: len(which)], targets, **options)
+            if sums is None:
+                sums = np.zeros((len(powers), count, *found.shape[1:]))
+            for index, one in zip(which, found, strict=True):
+                for mean, power in zip(sums, powers, strict=True):
+                    mean[index] += one if power == 1 else np.square(one, dtype="float64")
+            bar.update(len(which))
+    return task, sums / samples
 
 
 # Along a path

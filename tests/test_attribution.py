@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import attribution, cam, engine, gradients, models, perturbation, relevance, submodels
+from helpers import attribution, cam, engine, gradients, images, models, perturbation, relevance, submodels
 
 from . import zoo
 
@@ -114,6 +114,26 @@ def test_folding_follows_the_weights(functional):
         np.testing.assert_allclose(
             engine.run(function, pictures, task.targets)[1], wanted, atol=2e-5 * np.abs(wanted).max()
         )
+
+
+def test_weights_in_another_order_are_noticed():
+    model, pictures = zoo.build("functional"), zoo.pictures(1)
+    before = attribution.folded(model)[0](pictures)
+    kernel = model.get_layer("conv1").kernel
+    kernel.assign(keras.ops.flip(kernel, 3))  # the same numbers: their sum would not tell
+    after = attribution.folded(model)[0](pictures)
+    np.testing.assert_allclose(after, model(pictures), rtol=1e-4, atol=1e-5)
+    assert np.abs(after - before).max() > 1e-3
+
+
+def test_a_padding_layer_that_folding_does_without_can_be_looked_at():
+    model, pictures = zoo.application("MobileNetV2"), images.batch(images.sample("koala"))
+    lean = attribution.prepare(model, pictures, 1).model
+    assert not any(isinstance(layer, L.ZeroPadding2D) for layer in lean.layers)
+    np.testing.assert_allclose(lean(pictures), model(pictures), atol=1e-4 * np.abs(model(pictures)).max())
+    name = submodels.layer_names(model, "ZeroPadding2D")[-1]
+    maps = cam.grad_cam(model, pictures, 1, layer=name, upsample=False)
+    assert maps.shape[1:] == tuple(submodels.activations(model, name).output[name].shape[1:3])
 
 
 def test_a_task_does_not_keep_the_model_alive():

@@ -34,16 +34,20 @@ def test_a_model_is_traced_once_for_all_batch_sizes():
     assert engine.compiled(model) is engine.compiled(model)
 
 
-def test_every_pass_has_the_same_size_and_filling_is_removed():
+@pytest.mark.parametrize(
+    ("count", "batch", "wanted"),
+    [(8, 4, [4, 4]), (10, 4, [4, 4, 2]), (11, 4, [4, 4, 4]), (3, 4, [3]), (50, 16, [16, 16, 16, 2]), (7, 6, [6, 1])],
+)
+def test_few_sizes_of_passes_and_filling_is_removed(count, batch, wanted):
     sizes = []
 
     def double(x):
         sizes.append(len(x))
         return {"double": 2 * x}
 
-    result = engine.run(double, np.arange(10.0), batch=4)
-    assert sizes == [4, 4, 4]
-    np.testing.assert_array_equal(result["double"], 2 * np.arange(10.0))
+    result = engine.run(double, np.arange(float(count)), batch=batch)
+    assert sizes == wanted
+    np.testing.assert_array_equal(result["double"], 2 * np.arange(float(count)))
 
 
 def test_inputs_may_be_iterables_and_are_read_one_batch_at_a_time():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 import tensorflow as tf
 
 from helpers import _paths, _regions, attribution, engine, gradients, images, models, submodels
@@ -244,13 +245,19 @@ def test_smoothgrad_without_noise_is_the_method_itself(base, residual):
     assert none.max() <= 1e-9 * np.abs(plain).max() ** 2
 
 
+def test_noise_is_normal():
+    draws = gradients.NORMAL.take(np.random.default_rng(0).integers(2**16, size=100_000, dtype="uint16"))
+    assert scipy.stats.kstest(draws, "norm").pvalue > 0.01
+    assert abs(draws.std() - 1) < 0.01
+
+
 def test_noisy_copies_against_the_slow_obvious_loop(residual):
     pictures = zoo.pictures(3) * np.reshape([1.0, 2.0, 5.0], (3, 1, 1, 1)).astype("float32")
     own = residual(pictures).numpy().argmax(-1)
     random, found = np.random.default_rng(7), []
     for _ in range(11):
-        draw = random.standard_normal((16, 16, 3), "float32")
-        noisy = np.stack([x + 0.3 * (x.max() - x.min()) * draw for x in pictures])
+        draw = scipy.stats.norm.ppf((random.integers(2**16, size=(16, 16, 3), dtype="uint16") + 0.5) / 2**16)
+        noisy = np.stack([x + 0.3 * (x.max() - x.min()) * draw for x in pictures]).astype("float32")
         found.append(gradients.saliency(residual, noisy, own))
     options = {"samples": 11, "noise": 0.3, "seed": 7, "batch": 4, "progress": False}
     scale = np.abs(found).max()

@@ -392,6 +392,43 @@ def test_folding_leaves_a_convolution_that_is_shared_or_read_elsewhere():
         close(submodels.fold_batchnorm(model)(pictures), model(pictures))
 
 
+def padded(pad, kernel=3, stride=2, size=(8, 11), **options):
+    picture = keras.Input((*size, 4))
+    x = L.ZeroPadding2D(pad, name="pad")(picture)
+    x = N(name="norm")(L.Conv2D(6, kernel, strides=stride, name="conv", **options)(x))
+    return zoo._randomised(keras.Model(picture, x), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("model", "gone"),
+    [
+        (padded(((0, 1), (1, 1))), True),  # what padding="same" adds to 8 × 11 in steps of 2
+        (padded(((1, 1), (1, 1)), stride=1), True),
+        (padded(((2, 2), (2, 2)), stride=1, dilation_rate=2), True),
+        (padded(((1, 1), (1, 1))), False),
+        (padded(((3, 3), (3, 3)), kernel=7), False),
+        (padded(((1, 1), (1, 1)), padding="same", stride=1), False),
+    ],
+)
+def test_padding_is_left_to_the_convolution_only_where_that_is_the_same(model, gone):
+    folded, report = submodels.fold_batchnorm(model, return_report=True, padding=True)
+    assert report.padding == ({"pad": "conv"} if gone else {})
+    assert gone is not any(isinstance(layer, L.ZeroPadding2D) for layer in folded.layers)
+    pictures = np.random.default_rng(1).normal(0, 1, (2, 8, 11, 4)).astype("float32")
+    close(folded(pictures), model(pictures), 2e-5)
+    assert not submodels.fold_batchnorm(model, return_report=True)[1].padding  # only where it is asked for
+
+
+def test_padding_that_is_read_elsewhere_stays():
+    picture = keras.Input((8, 8, 4))
+    pad = L.ZeroPadding2D(((0, 1), (0, 1)), name="pad")(picture)
+    model = keras.Model(picture, [N()(L.Conv2D(6, 3, strides=2)(pad)), pad])
+    assert not submodels.fold_batchnorm(model, return_report=True, padding=True)[1].padding
+    free = keras.Input((None, None, 4))
+    model = keras.Model(free, N()(L.Conv2D(6, 3, strides=2)(L.ZeroPadding2D(((0, 1), (0, 1)))(free))))
+    assert not submodels.fold_batchnorm(model, return_report=True, padding=True)[1].padding
+
+
 def test_names_of_folded_batchnorms_stay_valid():
     model, pictures = zoo.build("functional"), zoo.pictures()
     folded = submodels.fold_batchnorm(model)
@@ -404,4 +441,4 @@ def test_names_of_folded_batchnorms_stay_valid():
 def test_folding_returns_a_model_even_with_nothing_to_fold():
     model = zoo.build("residual")
     folded, report = submodels.fold_batchnorm(model, return_report=True)
-    assert isinstance(folded, keras.Model) and report == ({}, {})
+    assert isinstance(folded, keras.Model) and report == ({}, {}, {})
