@@ -2,9 +2,10 @@
 
 Run: python -m tests.benchmarks.attribution [--quick] [--write]
 
-Each row is time ÷ (passes × the best compiled pass of the network as it is, BatchNorm not folded). A pass is forward,
-or forward and backward where the method needs gradients. Peers are timed where they are installed (tests/peers). With
---write the tables go to tests/benchmarks/attribution.md; --quick leaves out VGG19 and the peers.
+Each row is time ÷ (passes × the best compiled pass of the network as it is, BatchNorm not folded), for one picture a
+pass of one picture. A pass is forward, or forward and backward where the method needs gradients. Peers are timed where
+they are installed (tests/peers). With --write the tables go to tests/benchmarks/attribution.md; --quick leaves out
+VGG19 and the peers.
 """
 
 import argparse
@@ -62,7 +63,7 @@ class Bench:
 
     def row(self, method, passes, kind, ours, **peers):
         """Time `ours` and the peers in turn with the best pass."""
-        count = self.best[kind]
+        count = 1 if passes == 1 else self.best[kind]
         plain = [lambda: self.passes[kind](count)] * max(1, min(4, math.ceil(passes / count)))
         rivals = {"ours": ours, **peers}
         for name, function in list(rivals.items()):  # compiles
@@ -74,7 +75,7 @@ class Bench:
                 rivals.pop(name)
                 print(f"  {name} fails at {method}: {type(error).__name__}: {error}"[:160], flush=True)
         times, one = {name: [] for name in rivals}, []
-        for _ in range(ROUNDS if passes * _weight(self.name) < 400 else 2):
+        for _ in range(4 * ROUNDS if passes == 1 else ROUNDS if passes * _weight(self.name) < 400 else 2):
             start = time.perf_counter()
             for run in plain:
                 run()
@@ -95,9 +96,12 @@ def _weight(name):
 
 def _seconds(run, count):
     run(count)
-    start = time.perf_counter()
-    run(count)
-    return time.perf_counter() - start
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run(count)
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def _words(ratios):
@@ -336,7 +340,8 @@ def table(benches, memories):
         "# What attribution costs",
         "",
         f"{time.strftime('%Y-%m-%d')}, {processor()}, TensorFlow {tf.__version__}, Keras {keras.__version__}. Time ÷ "
-        "(passes × the best compiled pass of the network, BatchNorm not folded), measured side by side: "
+        "(passes × the best compiled pass of the network, BatchNorm not folded; for one picture a pass of one "
+        "picture), measured side by side: "
         "`python -m tests.benchmarks.attribution --write`.",
         "",
         "| network | method | passes | ours | peers |",
