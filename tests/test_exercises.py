@@ -1,10 +1,15 @@
-"""The exercises: right answers are recognised by computing them, wrong ones get hints, nothing raises by accident."""
+"""The exercises: right answers are recognised by computing them, wrong ones get hints, nothing raises by accident.
+
+And the predictions: what happens is computed after the choice, and nothing gives it away before.
+"""
+
+import re
 
 import numpy as np
 import pytest
 
 from helpers import exercises, images, models
-from helpers.exercises import Exercise, number, word, words
+from helpers.exercises import Exercise, Prediction, number, word, words
 
 
 @pytest.fixture
@@ -40,6 +45,12 @@ def test_without_an_answer_it_says_so_and_computes_nothing(listed, capsys, answe
 @pytest.mark.parametrize("answer", [0.25, 0.2501, np.float32(0.25), np.array(0.25), np.array([0.25])])
 def test_right_number(listed, capsys, answer):
     assert said(capsys, "01.1", answer) == "01.1: Right. It is a quarter.\n"
+
+
+def test_answer_is_computed_once(listed, capsys):
+    for answer in (1, 2, 0.25):
+        said(capsys, "01.1", answer)
+    assert len(listed) == 1
 
 
 def test_hints_come_one_after_the_other_and_begin_again_after_the_right_answer(listed, capsys):
@@ -95,9 +106,7 @@ def test_every_exercise_has_a_place_hints_and_a_reason(id):
     exercise = exercises.EXERCISES[id]
     assert exercise.hints
     assert exercise.because
-    notebook, _, place = id.partition(".")
-    assert len(notebook) == 2
-    assert place.isdigit()
+    assert re.fullmatch(r"\d\d\.\d", id)
 
 
 def test_the_answers_to_00(capsys):
@@ -111,3 +120,158 @@ def test_the_answers_to_00(capsys):
     first, second = answers("narwhal")[:2]
     assert "Right" in said(capsys, "00.2", first[2] - second[2])
     assert "Hint" in said(capsys, "00.2", first[2])
+
+
+def mask_of_a_corner():
+    mask = np.zeros((224, 224), bool)
+    mask[:50, :50] = True
+    return mask
+
+
+# What somebody would answer who made a usual mistake. Every exercise has some.
+PLAUSIBLE_BUT_WRONG = {
+    "00.1": ["panda", "bear", "Koala bear"],
+    "00.2": [0.62, 62, -0.5],
+    "00.3": ["narwhal", "ox", "giraffe", "koala"],
+    "01.1": [64, 224 * 224 * 64, 1 / 21.333],
+    "01.2": [35, 5, 66, 68],
+    "01.3": ["chameleon", "komodo_dragon", "koala"],
+    "01.4": ["block1_conv1", "block5_conv4", "block3_pool"],
+    "02.1": [[3, 3, 3, 3], [0.75] * 4, [3, 0, 0, 0], [0, 3, 1, 2]],
+    "02.2": [[2, 0, 4], [2, 0, 4, 0, -1, 4, 2, 0, 4], [0, -1, 4, 2, 0, 4, 0, 0, 4]],
+    "02.3": [0, -0.08, 0.5, 0.9],
+    "02.4": [[images.batch(images.sample("panda"), size=128)[0]] * 8],
+    "03.1": ["tabby", "Egyptian cat", "dog", "hair slide"],
+    "03.2": [[1, 1, 0.5, 0.5], [0, 0, 1, 1], [0.5, 0.5, 0, 0], [0.5, 0.5, 0.5, 0.5]],
+    "03.3": [[0.8, 0.8], [0, 0], [0.8, 0], [0, 0.4]],
+    "03.4": [mask_of_a_corner(), np.zeros((224, 224), bool), np.ones((224, 224), bool)],
+    "04.1": [[1, 2, 1], [0, 0, 2], [0, 0, 0], [1, 0, 0]],
+    "04.2": [0, 10.07, -4.9],
+    "04.3": [0.07, 0.62, 0.32, 0.345],
+    "04.4": [8.3, -8.3, 3.3, 0],
+    "05.1": [0.82, 0.98, 0.5, 0.07],
+    "05.2": [np.zeros((4, 4)), np.ones((4, 4)), -np.ones((4, 4)), np.eye(4)],
+    "05.3": [0.82, 0.5, 0.98, 0.18],
+    "05.4": [1, 0, 0.1, 10.0],
+    "06.1": [[0, 3, 2, 1], [6, -3, 3, 0], [8, 0, 0, 8], [2, 6, 0, 3]],
+    "06.2": [[2, -1], [0.5, 0.5], [0, 0], [1, 0]],
+    "06.3": [0, 2, 6, 100],
+    "06.4": ["lemur", "koala", "hedgehog", "duck"],
+}
+
+
+@pytest.mark.parametrize("id", exercises.EXERCISES)
+def test_plausible_wrong_answers_are_refused(id, capsys):
+    assert PLAUSIBLE_BUT_WRONG[id]
+    for answer in PLAUSIBLE_BUT_WRONG[id]:
+        assert said(capsys, id, answer).startswith(f"{id}: Not yet."), answer
+
+
+# Predictions.
+
+
+@pytest.fixture
+def foretold(monkeypatch):
+    """One prediction in place of the real ones; what it computes is written into the list."""
+    computed = []
+
+    def outcome():
+        computed.append(1)
+        return 1, "It is 7 < 8."
+
+    entry = Prediction("What will it be?", ("less", "a number & more", "nothing"), outcome)
+    monkeypatch.setattr(exercises, "PREDICTIONS", {"01.P1": entry})
+    return computed
+
+
+@pytest.fixture
+def prompt(foretold):
+    return exercises.Prompt("01.P1", exercises.PREDICTIONS["01.P1"])
+
+
+def test_without_a_notebook_question_and_options_are_printed(foretold, capsys):
+    exercises.predict("01.P1")
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[:4] == [
+        "01.P1  What will it be?",
+        "   A  less",
+        "   B  a number & more",
+        "   C  nothing",
+    ]
+    assert not foretold
+
+
+def test_in_a_notebook_there_are_a_widget_and_the_same_text(foretold, prompt):
+    from IPython.core.formatters import DisplayFormatter
+
+    bundle, _ = DisplayFormatter().format(prompt)
+    assert set(bundle) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == prompt.model_id
+    assert "   C  nothing\n" in bundle["text/plain"]
+    assert not foretold
+
+
+def test_buttons_show_nothing_before_the_choice(foretold, prompt):
+    asked = prompt.children[0].value
+    assert "What will it be?" in asked
+    assert "<li>a number &amp; more</li>" in asked
+    assert prompt.buttons.options == ("A", "B", "C")
+    assert prompt.buttons.value is None
+    assert prompt.buttons.description
+    assert "7" not in prompt.happens.value
+    assert not foretold
+
+
+@pytest.mark.parametrize(
+    ("letter", "says"),
+    [
+        ("B", "B is what happens. It is 7 &lt; 8."),
+        ("C", "You expect C; what happens is B (a number &amp; more). It is 7"),
+    ],
+)
+def test_after_the_choice_the_outcome_is_computed_and_shown(foretold, prompt, letter, says):
+    states = []
+    prompt.happens.observe(lambda change: states.append(change.new), "value")
+    prompt.buttons.value = letter
+    assert len(foretold) == 1
+    assert prompt.buttons.disabled
+    assert "computing" in states[0]
+    assert says in states[1]
+    assert "run the next cell" in states[1]
+    assert "wrong" not in states[1].lower()
+
+
+def test_outcome_that_cannot_be_computed_is_told():
+    def fails():
+        raise OSError("no such file")
+
+    prompt = exercises.Prompt("01.P1", Prediction("Why?", ("A thing", "Another"), fails))
+    prompt.buttons.value = "A"
+    assert "no such file" in prompt.happens.value
+
+
+def test_a_letter_stands_for_the_click(foretold, capsys):
+    exercises.predict("01.P1", "A")
+    assert "You expect A; what happens is B (a number & more). It is 7 < 8." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("id", "choice", "says"), [("01.P7", None, "nearest are 01.P1"), ("01.P1", "D", "A, B, C")])
+def test_unknown_prediction_and_unknown_letter(foretold, id, choice, says):
+    with pytest.raises(ValueError, match=says):
+        exercises.predict(id, choice)
+    assert not foretold
+
+
+# The letters of what happens with the bundled networks. A change here changes what a lesson is about.
+HAPPENS = {"00": "BA", "01": "ACB", "02": "AC", "03": "CAA", "04": "BAC", "05": "ABC", "06": "CAB"}
+
+
+@pytest.mark.parametrize("id", exercises.PREDICTIONS)
+def test_every_prediction_comes_out_as_the_notebook_tells(id):
+    prediction = exercises.PREDICTIONS[id]
+    assert re.fullmatch(r"\d\d\.P\d", id)
+    assert 2 < len(set(prediction.options)) <= len(exercises.LETTERS)
+    place, numbers = prediction.outcome()
+    assert exercises.LETTERS[place] == HAPPENS[id[:2]][int(id[4:]) - 1]
+    assert re.search(r"\d", numbers)
+    assert numbers.endswith(".")

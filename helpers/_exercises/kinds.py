@@ -1,0 +1,109 @@
+"""What an exercise and a prediction are made of, and how answers are recognised."""
+
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One question of a notebook.
+
+    hints: what to say after the first, second, … wrong answer; the last one stays.
+    accept: answer → whether it is right. A `TypeError` tells what kind of answer is expected.
+    because: what to say after the right answer.
+    """
+
+    hints: tuple[str, ...]
+    accept: Callable[[object], bool]
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One question to be answered before a cell is run.
+
+    options: what may happen, from which one is chosen.
+    outcome: () → the place in `options` of what happens, and a sentence with the numbers; computed from the model.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    outcome: Callable[[], tuple[int, str]]
+
+
+def number(compute, relative=0.01, absolute=1e-9):
+    """Accepts the number that `compute()` gives, to a relative or an absolute tolerance."""
+    compute = cache(compute)
+
+    def accept(answer):
+        if isinstance(answer, np.ndarray | np.generic) and answer.size == 1:
+            answer = answer.item()
+        if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
+            raise TypeError(f"The answer is a number, such as 0.5; this is {kind_of(answer)}.")
+        return bool(np.isclose(answer, compute(), rtol=relative, atol=absolute))
+
+    return accept
+
+
+def word(compute):
+    """Accepts the text that `compute()` gives; capitals, spaces and underscores do not matter."""
+    compute = cache(compute)
+
+    def accept(answer):
+        if not isinstance(answer, str):
+            raise TypeError(f"The answer is a text in quotes, such as 'panda'; this is {kind_of(answer)}.")
+        return _plain(answer) == _plain(compute())
+
+    return accept
+
+
+def words(compute):
+    """Accepts the texts that `compute()` gives, all of them, in any order."""
+    compute = cache(compute)
+
+    def accept(answer):
+        if isinstance(answer, str) or not all(isinstance(item, str) for item in _items(answer)):
+            raise TypeError(f"The answer is a list of texts, such as ['cat', 'panda']; this is {kind_of(answer)}.")
+        return sorted(map(_plain, answer)) == sorted(map(_plain, compute()))
+
+    return accept
+
+
+def numbers_in_order(compute, absolute=1e-8):
+    """Accepts the list of numbers that `compute()` gives, in its order, to an absolute tolerance."""
+    compute = cache(compute)
+
+    def accept(answer):
+        try:
+            given = np.asarray(answer, float).ravel()
+        except (TypeError, ValueError):
+            raise TypeError(f"The answer is a list of numbers, such as [1, 0, 2]; this is {kind_of(answer)}.") from None
+        wanted = np.asarray(compute(), float).ravel()
+        return given.shape == wanted.shape and bool(np.allclose(given, wanted, atol=absolute))
+
+    return accept
+
+
+def nearest(value, guesses):
+    """The place of the guess that is nearest to a value."""
+    return int(np.abs(np.subtract(guesses, value)).argmin())
+
+
+def kind_of(answer):
+    """What an answer is, in words: "a str", "an array of shape (2, 3)"."""
+    if isinstance(answer, np.ndarray):
+        return f"an array of shape {answer.shape}"
+    name = type(answer).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _items(answer):
+    return answer if isinstance(answer, list | tuple | set | np.ndarray) else [answer, ...]
+
+
+def _plain(text):
+    return " ".join(text.casefold().replace("_", " ").split())
