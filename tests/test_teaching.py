@@ -1,0 +1,110 @@
+"""What the page for teachers refers to is there: links, cells, figures, printed lines, exercises, times, commands."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from tests.tools import notebook as nb
+
+PAGE = (nb.FOLDER / "TEACHING.md").read_text(encoding="utf-8")
+TEXT, _, DEFINITIONS = PAGE.partition("<!--")
+NOTEBOOKS = {path.name: nb.read(path) for path in nb.paths()}
+# The links stand at the end of the page: [label]: notebook#cell-id=… "what the cell shows". JupyterLab finds a cell of
+# another notebook by its id only, not by a heading.
+LINK = re.compile(r"""^\[(.+?)\]: (\S+\.ipynb)#cell-id=(\S+) (["'])(.+)\4$""", re.MULTILINE)
+LINKS = {label: (name, id, shown) for label, name, id, _, shown in LINK.findall(DEFINITIONS)}
+CODE = re.compile(r"```.*?```|`[^`]+`", re.DOTALL)
+EXERCISE = r"\b0\d\.\d\b"
+
+
+def plain(text):
+    """Without markup and double spaces, so that wrapping a line changes nothing."""
+    return " ".join(text.replace("*", "").split())
+
+
+def printed(cell):
+    return plain(" ".join(nb.texts(cell))) if cell.cell_type == "code" else ""
+
+
+def cells(name):
+    return {cell.id: cell for cell in NOTEBOOKS[name].cells}
+
+
+def code(name):
+    return "\n".join(cell.source for cell in nb.code_cells(NOTEBOOKS[name]))
+
+
+def labels(text):
+    """Labels of links in a text; brackets that hold numbers only are matrices and lists."""
+    found = re.findall(r"\[([^\[\]]+)\](?!\()", CODE.sub("", text))
+    return {plain(label) for label in found if re.search(r"[A-Za-z]", label) or re.fullmatch(r"0\d( §\d)?", label)}
+
+
+def blocks():
+    """Paragraphs and rows of tables, each with the cells that it links to."""
+    for block in re.split(r"\n\s*\n|\n(?=\|)", TEXT):
+        linked = [LINKS[label] for label in labels(block)]
+        yield block, [(name, cells(name)[id]) for name, id, _ in linked]
+
+
+def test_every_label_is_a_link_and_every_link_is_used():
+    assert len(LINKS) == DEFINITIONS.count("]: ")
+    assert labels(TEXT) == LINKS.keys()
+
+
+@pytest.mark.parametrize("label", LINKS)
+def test_link_leads_to_the_cell_that_it_describes(label):
+    name, id, shown = LINKS[label]
+    there = [one for one, cell in cells(name).items() if plain(shown) in plain(cell.source) + printed(cell)]
+    assert id in there, f"{shown!r} is in the cells {there} of {name}"
+
+
+def test_links_to_files_and_headings_lead_somewhere():
+    assert [target for target in nb.links(TEXT) if not (nb.FOLDER / target).exists()] == []
+    headings = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#(.+?)\)", TEXT)) <= anchors
+
+
+def test_titles_in_quotation_marks_are_titles_of_figures_in_the_notebooks_beside_them():
+    quoted = [(title, linked) for block, linked in blocks() for title in re.findall(r"“(.+?)”", block, re.DOTALL)]
+    assert len(quoted) > 20
+    for title, linked in quoted[1:]:  # the first explains the marks
+        assert any(f'"{plain(title)}"' in code(name) for name, _ in linked), title
+
+
+def test_quoted_outputs_are_printed_by_the_cells_beside_them():
+    count = 0
+    for block, linked in blocks():
+        for quotes in re.findall(r"\bprints\s+(`[^`]+`(?:\s+and\s+`[^`]+`)*)", block):
+            for quote in re.findall(r"`([^`]+)`", quotes):
+                assert any(plain(quote) in printed(cell) for _, cell in linked), quote
+                count += 1
+    assert count > 40
+
+
+def test_exercises_are_those_of_the_notebooks():
+    asked = {id for name in NOTEBOOKS for id in re.findall(rf'check\("({EXERCISE})"', code(name))}
+    assert set(re.findall(EXERCISE, TEXT)) == asked
+    table = TEXT.partition("| on paper, 5 minutes |")[2].partition("\n\n")[0]
+    assert Counter(re.findall(EXERCISE, table)) == Counter(asked), "each exercise stands once in the table of grading"
+
+
+def test_times_are_those_that_the_notebooks_give():
+    rows = re.findall(r"^\| \[(\d\d)\] \| (.+?) \|", TEXT, re.MULTILINE)
+    assert {LINKS[number][0] for number, _ in rows} == NOTEBOOKS.keys()
+    for number, time in rows:
+        assert time in NOTEBOOKS[LINKS[number][0]].cells[0].source.lower(), number
+
+
+def test_marks_of_the_exam_add_up():
+    exam = TEXT.partition("### Short facts")[2].partition("## Grading")[0]
+    questions = re.split(r"^\*\*(\d+)\.\*\* \((\d)\)", exam, flags=re.MULTILINE)[1:]
+    marks = {int(number): int(mark) for number, mark in zip(questions[::3], questions[1::3], strict=True)}
+    assert list(marks) == list(range(1, len(marks) + 1))
+    for number, mark, text in zip(questions[::3], questions[1::3], questions[2::3], strict=True):
+        assert sum(map(int, re.findall(r"\*\*\((\d)\)\*\*", text.partition("\n> ")[2]))) == int(mark), number
+    total, chosen, short = re.search(r"(\d+) marks in all.*? take ([\d, ]+) \((\d+) marks\)", TEXT, re.DOTALL).groups()
+    assert sum(marks.values()) == int(total)
+    assert sum(marks[int(number)] for number in chosen.split(", ")) == int(short)
