@@ -151,9 +151,14 @@ def stream(task, function, index, fills, rows, *, constants=(), batch, progress,
     )
 
 
-def run(*arguments, **options):
+def joined(passes):
     """All answers of `stream`, concatenated."""
-    return [np.concatenate(parts) for parts in zip(*stream(*arguments, **options), strict=True)]
+    return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
+
+
+def run(*arguments, **options):
+    """What `stream` yields, joined."""
+    return joined(stream(*arguments, **options))
 
 
 class Rows(NamedTuple):

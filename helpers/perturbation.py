@@ -12,7 +12,7 @@ import tensorflow as tf
 from scipy.stats import qmc
 from tqdm.auto import tqdm
 
-from . import _masks, _resume, attribution, engine
+from . import _masks, _occlusion, attribution, engine
 from ._segments import kernel_shap, lime
 
 __all__ = ["Occlusion", "kernel_shap", "lime", "meaningful_perturbation", "occlusion", "rise", "sobol"]
@@ -71,53 +71,27 @@ def occlusion(
             put out classes.
     """
     task = attribution.prepare(model, images, target)
-    size = task.images.shape[1:3]
-    patch = _masks.pair("patch", [max(1, side // 7) for side in size] if patch is None else patch, size)
-    stride = _masks.pair("stride", [max(1, side // 2) for side in patch] if stride is None else stride, size)
-    if stride[0] > patch[0] or stride[1] > patch[1]:
-        raise ValueError(f"stride={stride} is larger than patch={patch}: pixels between the windows would be left out.")
+    windows = _occlusion.Windows.over(task.images.shape[1:3], patch, stride)
     if return_classes and _has_no_classes(task.model):
         raise ValueError(f"return_classes: model {model.name!r} does not put out one row of classes for each picture.")
     fills = _masks.fills(task, fill, seed)
-    tops, lefts = (_masks.starts(*axis) for axis in zip(size, patch, stride, strict=True))
-    also = [lambda outputs, *_: tf.argmax(outputs, -1, "int32")] * return_classes
-    name = ("occlusion", size, patch, return_classes)
-    plan = None if resume is None else _resume.plan(task, tops, lefts, patch, resume)
-    if plan is None:
-        windows = np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2)
-        windows = np.concatenate([[size], windows]).astype("int32")  # the first one covers nothing
-        function = _masks.passes(task, name, _masks.window_masks(size, patch), also)
-    else:
-        windows = plan.rows
-        function = _resume.passes(task, (*name, resume, *tops, *lefts), plan, also)
-    answers = []
-    for index, picture in enumerate(task.images):
-        maps = () if plan is None else _resume.clean(task, plan)(picture)
-        options = dict(constants=maps, batch=batch, progress=progress, label="occlusion")
-        answers.append(_masks.run(task, function, index, fills, windows, **options))
+    options = {"also": ("classes",) * return_classes, "resume": resume, "batch": batch, "progress": progress}
+    answers = [
+        _masks.joined(_occlusion.sweep(task, windows, fills, index, **options)) for index in range(len(task.images))
+    ]
     scores = np.stack([answer[0] for answer in answers])
-    grid = (-1, len(tops), len(lefts))
-    drops = (scores[:, :1] - scores[:, 1:]).reshape(grid)
-    values = _mean_over_windows(drops, tops, lefts, patch, size)
+    grid = (-1, len(windows.tops), len(windows.lefts))
+    values = windows.mean((scores[:, :1] - scores[:, 1:]).reshape(grid))
     if not return_classes:
         return task.answer(values)
     classes = np.stack([answer[1] for answer in answers])[:, 1:].reshape(grid)
     classes = classes[0] if task.single else classes
-    return Occlusion(task.answer(values), task.answer(scores[:, 1:].reshape(grid)), classes, tops, lefts)
+    places = windows.tops, windows.lefts
+    return Occlusion(task.answer(values), task.answer(scores[:, 1:].reshape(grid)), classes, *places)
 
 
 def _has_no_classes(model):
     return len(model.outputs) != 1 or len(model.outputs[0].shape) != 2
-
-
-def _mean_over_windows(drops, tops, lefts, patch, size):
-    """`(B, H, W)`: for each pixel the mean of `drops`, `(B, h, w)`, over the windows that cover it."""
-    # Which windows cover a pixel is decided along each axis by itself.
-    rows, columns = (
-        ((np.arange(length)[:, None] >= first) & (np.arange(length)[:, None] < first + side)).astype("float64")
-        for length, first, side in zip(size, (tops, lefts), patch, strict=True)
-    )
-    return rows @ drops @ columns.T / np.outer(rows.sum(1), columns.sum(1))
 
 
 def rise(
