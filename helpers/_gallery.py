@@ -13,6 +13,7 @@ from . import digits, engine, images, receptive, submodels
 FREE_SIZE = 224  # side of the pictures for a network that takes any size
 LARGEST_FILE = 50_000_000  # bytes of a picture that somebody brings along; it stays in memory while it is decoded
 CACHE_LIMIT = 256_000_000  # bytes
+FIRST = "koala"  # the photograph that most of the notebooks begin with
 
 
 class Cache:
@@ -58,16 +59,17 @@ class Gallery:
         pictures: None for the bundled photographs (for a network of 28 × 28 × 1 the first of each bundled digit); a
             dict name → picture, or a list of pictures. A picture is the name of a bundled photograph, anything that
             `images.load` reads, or an array of the network's own shape, which is taken as it is.
+        size: side of the pictures for a network that takes any size.
 
     Raises:
         ValueError: a network without such an input, or of other than 1 or 3 channels without `pictures` of its shape.
     """
 
-    def __init__(self, model, pictures=None):
+    def __init__(self, model, pictures=None, size=FREE_SIZE):
         shape = model.inputs[0].shape[1:]
         if len(model.inputs) != 1 or len(shape) != 3:
             raise ValueError(f"Model {model.name!r} does not take one picture (height × width × channels).")
-        self.shape = (shape[0] or FREE_SIZE, shape[1] or FREE_SIZE, shape[2])
+        self.shape = (shape[0] or size, shape[1] or size, shape[2])
         self._model, self._is_for_digits = model, self.shape == (28, 28, 1)
         self._pictures = {name: self._as_input(picture) for name, picture in self._chosen(pictures).items()}
         if not self._pictures:
@@ -104,6 +106,11 @@ class Gallery:
     def names(self):
         """The names of all pictures, in order."""
         return list(self._pictures)
+
+    @property
+    def first(self):
+        """The name of the picture to begin with."""
+        return FIRST if FIRST in self._pictures else self.names[0]
 
     def __getitem__(self, name):
         return self._pictures[name]

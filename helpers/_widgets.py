@@ -10,9 +10,10 @@ import io
 import textwrap
 
 import ipywidgets as widgets
+import matplotlib
 import numpy as np
 import traitlets
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from . import images, plots
 
@@ -25,27 +26,33 @@ WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-start"}  # narrow scree
 # Arrays into pictures
 
 
-def png(pixels):
-    """Bytes of a PNG, lossless and quick rather than small. pixels: `(H, W, 3)` uint8."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+def png(pixels, palette=None):
+    """Bytes of a PNG, lossless and quick rather than small, of the pixels of a `Panel`."""
+    picture, file = Image.fromarray(pixels), io.BytesIO()
+    if palette is not None:
+        picture.putpalette(palette.tobytes())
+    picture.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def scale(values):
-    """`(cmap, limits)` for `images.colorize`, as `plots` has them; a map that is nowhere negative starts at zero."""
+def scale(values, signed=None):
+    """`(cmap, limits)` for `images.colorize`, as `plots` has them; what is not signed starts at zero.
+
+    signed: whether there can be negative values; None: whether there are.
+    """
     largest = float(np.abs(values).max()) or 1.0
-    return (plots.DIVERGING, (-largest, largest)) if values.min() < 0 else (plots.SEQUENTIAL, (0.0, largest))
+    signed = values.min() < 0 if signed is None else signed
+    return (plots.DIVERGING, (-largest, largest)) if signed else (plots.SEQUENTIAL, (0.0, largest))
 
 
-def painted(values):
-    """The colours of a map `(h, w)` on its own scale: `(h, w, 3)` uint8."""
-    return images.colorize(values, *scale(values))
+def painted(values, signed=None):
+    """The colours of a map `(h, w)` on its own `scale`: `(h, w, 3)` uint8."""
+    return images.colorize(values, *scale(values, signed))
 
 
-def overlaid(picture, values, alpha=0.5):
+def overlaid(picture, values, signed=None, alpha=0.5):
     """A map laid over its picture `(H, W, 3)` uint8, with the colours that `painted` gives it."""
-    return images.overlay(picture, values, alpha, *scale(values))
+    return images.overlay(picture, values, alpha, *scale(values, signed))
 
 
 def enlarged(pixels, width=WIDTH):
@@ -55,22 +62,23 @@ def enlarged(pixels, width=WIDTH):
     return images.resize(pixels, (max(1, round(pixels.shape[0] * width / pixels.shape[1])), width), "nearest")
 
 
-def marked(pixels, box, shape=None, colour=MARK):
+def marked(pixels, box, shape=None, colour=MARK, edge=(0, 0, 0)):
     """The picture with a frame around a box; a copy.
 
     Args:
-        pixels: `(H, W, 3)` uint8.
+        pixels: `(H, W, 3)` uint8, or `(H, W)` with `colour` and `edge` to match.
         box: `(top, left, bottom, right)`, ends excluded. What lies outside the picture is cut off.
         shape: `(height, width)` of the grid that the box counts in, a map of which `pixels` is an enlarged picture;
             None for pixels.
+        colour, edge: of the frame and of the lines on both of its sides, which are seen on light and on dark.
     """
     height, width = pixels.shape[:2]
     rows, columns = (height, width) if shape is None else shape
     top, bottom = _within(box[0] * height / rows, box[2] * height / rows, height)
     left, right = _within(box[1] * width / columns, box[3] * width / columns, width)
     picture = Image.fromarray(pixels)  # a copy
-    draw = ImageDraw.Draw(picture)  # dark edges on both sides: seen on light and on dark
-    draw.rectangle((left - 3, top - 3, right + 2, bottom + 2), outline=(0, 0, 0), width=4)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((left - 3, top - 3, right + 2, bottom + 2), outline=edge, width=4)
     draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=colour, width=2)
     return np.array(picture)
 
@@ -93,25 +101,37 @@ def text(content, kind="status"):
 class Panel(widgets.VBox):
     """A picture under a caption.
 
-    `pixels` is the array that was shown last, as given to `show`; `caption` its text; `image.value` is what the page
-    gets. `width` is that on the page, in pixels.
+    `pixels` is the array that was shown last; `caption` its text; `image.value` is what the page gets. `width` is that
+    on the page, in pixels.
     """
 
     def __init__(self, caption="", width=WIDTH):
-        self.caption, self.pixels, self.width = caption, None, width
+        self.caption, self.width = caption, width
+        self.pixels = self.palette = None
         self.heading = widgets.HTML(layout={"width": f"{width}px"})
         self.image = widgets.Image(format="png", layout={"width": f"{width}px"})
         super().__init__([self.heading, self.image], layout={"display": "none", "margin": "0 8px 8px 0"})
 
-    def show(self, pixels, caption=None):
-        """Put a picture `(H, W, 3)` uint8 on the page, enlarged to the width of the panel if it is smaller."""
+    def show(self, pixels, caption=None, palette=None):
+        """Put a picture on the page, enlarged to the width of the panel if it is smaller.
+
+        Args:
+            pixels: `(H, W, 3)` uint8; with a `palette`, `(N, 3)` uint8, the numbers `(H, W)` of its colours, which
+                makes large pictures several times quicker to send.
+            caption: None leaves it as it was.
+        """
         if caption is not None:
             self.caption = caption
         self.heading.value = f'<div style="line-height: 1.3">{html.escape(self.caption)}</div>'
-        if self.pixels is None or not np.array_equal(pixels, self.pixels):
-            self.pixels = pixels
-            self.image.value = png(enlarged(pixels, self.width))
+        if not (np.array_equal(pixels, self.pixels) and np.array_equal(palette, self.palette)):
+            self.image.value = png(enlarged(pixels, self.width), palette)
+            self.pixels, self.palette = pixels, palette
         self.layout.display = "flex"
+
+    def drawn(self):
+        """The picture as it is on the page: `(h, w, 3)` uint8."""
+        pixels = enlarged(self.pixels, self.width)
+        return pixels if self.palette is None else self.palette[pixels]
 
     def hide(self):
         """Take the panel from the page until the next `show`."""
@@ -172,7 +192,7 @@ class Chooser(widgets.HBox):
     def __init__(self, gallery):
         self.gallery = gallery
         style = {"description_width": "initial"}
-        self.menu = widgets.Dropdown(options=gallery.names, description="Picture", style=style)
+        self.menu = widgets.Dropdown(options=gallery.names, value=gallery.first, description="Picture", style=style)
         self.upload = widgets.FileUpload(accept="image/*", description="Your own picture", layout={"width": "auto"})
         super().__init__([self.menu, self.upload], layout=WRAPPED)
 
@@ -333,22 +353,28 @@ class Explorer(widgets.VBox):
         return small_png(composed(f"explore.{self.name} · {self.summary()}", [row for row in rows if row]))
 
 
+def short(number):
+    """A number in few letters, without powers of ten where it can be."""
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+
+
 def composed(title, rows, gap=8, line=15):
     """One picture of rows of panels under their captions: `(H, W, 3)` uint8, black on white."""
-    captions = [[textwrap.wrap(panel.caption, panel.width // 6) for panel in row] for row in rows]
-    pictures = [[enlarged(panel.pixels, panel.width) for panel in row] for row in rows]
+    fonts = [ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size) for size in (11, 13)]
+    captions = [[textwrap.wrap(panel.caption, round(panel.width / 6.5)) for panel in row] for row in rows]
+    pictures = [[panel.drawn() for panel in row] for row in rows]
     width = max(sum(picture.shape[1] + gap for picture in row) for row in pictures) + gap
     heads = [line * max(map(len, row)) + 4 for row in captions]
     heights = [head + max(map(len, row)) + gap for head, row in zip(heads, pictures, strict=True)]
-    titles = textwrap.wrap(title, width // 7)
+    titles = textwrap.wrap(title, width // 8)
     top = 20 * len(titles) + gap
     canvas = Image.new("RGB", (width, top + sum(heights)), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.multiline_text((gap, 4), "\n".join(titles), fill="black", font_size=14)
+    draw.multiline_text((gap, 4), "\n".join(titles), fill="black", font=fonts[1])
     for head, height, words, row in zip(heads, heights, captions, pictures, strict=True):
         left = gap
         for lines, picture in zip(words, row, strict=True):
-            draw.multiline_text((left, top), "\n".join(lines), fill="black", font_size=12, spacing=2)
+            draw.multiline_text((left, top), "\n".join(lines), fill="black", font=fonts[0], spacing=2)
             canvas.paste(Image.fromarray(picture), (left, top + head))
             left += picture.shape[1] + gap
         top += height
@@ -356,10 +382,11 @@ def composed(title, rows, gap=8, line=15):
 
 
 def small_png(pixels):
-    """Bytes of a PNG of at most `LARGEST_STATIC` bytes: with as many colours as fit into it."""
-    for colours in (256, 128, 64, 32, 16):
+    """Bytes of a PNG of at most `LARGEST_STATIC` bytes: of few colours, and if that is not enough, scaled down."""
+    for share, colours in ((1, 256), (1, 128), (1, 64), (0.5, 256), (0.5, 64), (0.35, 128), (0.25, 64)):
+        small = images.resize(pixels, tuple(max(1, round(share * side)) for side in pixels.shape[:2]))
         file = io.BytesIO()
-        Image.fromarray(pixels).quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+        Image.fromarray(small).quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
         if file.tell() <= LARGEST_STATIC:
             break
     return file.getvalue()

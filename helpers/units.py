@@ -147,7 +147,7 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
     check_channels(layer, _spatial_tensor(model, layer).shape[-1], channels)
     if count < 1 or (per_image is not None and per_image < 1):
         raise ValueError(f"count is {count} and per_image {per_image}: ask for at least one patch.")
-    find = _strongest_places(model, layer, tuple(map(int, channels)), min(count, per_image or count))
+    find = strongest_places(model, layer, tuple(map(int, channels)), min(count, per_image or count))
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images = images[None]
     inputs = [_checked_rows(model, images)]
@@ -229,8 +229,11 @@ class _Place(NamedTuple):
     patch: np.ndarray = None
 
 
-def _strongest_places(model, layer, channels, count):
-    """Function of a batch to the `count` highest values of each channel in each picture, their places, the batch."""
+def strongest_places(model, layer, channels, count):
+    """Function of a batch to the `count` highest values of each channel in each picture, their places, the batch.
+
+    channels: a tuple. Values and places are `(B, channels, count)`; a place is row × width + column.
+    """
 
     def build():
         probe = submodels.activations(model, layer)
@@ -259,10 +262,23 @@ def _found(scores, places, width, first_image):
 
 def _cut(place, picture, fields, pad):
     """Add the box and the patch of a place."""
-    shown = zip(fields.reach, place.position, picture.shape, strict=False)
-    (top, bottom), (left, right) = (_shown(reach, index, length) for reach, index, length in shown)
-    box = top, left, bottom, right
+    box = _shown_box(fields, place.position, picture.shape)
     return place._replace(box=box, patch=cut(picture, box, pad))
+
+
+def patch_box(model, layer, position, size=None):
+    """The box `(top, left, bottom, right)` that `top_patches` shows of a unit: of one size for all units of a layer.
+
+    position: (row, column) on the layer's map; model, layer, size: as for `receptive_field`.
+    """
+    network = receptive.reach(model, size)
+    return _shown_box(network.fields(layer), position, network.shapes[id(network.graph.inputs)][1:3])
+
+
+def _shown_box(fields, position, shape):
+    shown = zip(fields.reach, position, shape, strict=False)
+    (top, bottom), (left, right) = (_shown(reach, index, length) for reach, index, length in shown)
+    return top, left, bottom, right
 
 
 def cut(picture, box, pad=128):

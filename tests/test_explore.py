@@ -10,13 +10,26 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
-from helpers import _gallery, _widgets, engine, images, models, submodels
+from helpers import (
+    _explore_deconv,
+    _explore_layers,
+    _gallery,
+    _mosaic,
+    _widgets,
+    deconv,
+    engine,
+    explore,
+    images,
+    models,
+    submodels,
+    units,
+)
 from tests import zoo
 
 KEYBOARD = (
     *(widgets.Dropdown, widgets.IntSlider, widgets.FloatSlider, widgets.BoundedIntText, widgets.Button),
     *(widgets.Checkbox, widgets.ToggleButton, widgets.ToggleButtons, widgets.SelectionSlider, widgets.FileUpload),
-    *(widgets.SelectMultiple, widgets.BoundedFloatText, widgets.RadioButtons, widgets.Select),
+    *(widgets.SelectMultiple, widgets.BoundedFloatText, widgets.RadioButtons, widgets.Select, widgets.Play),
 )
 SILENT = (widgets.Box, widgets.HTML, widgets.Image, widgets.IntProgress, widgets.Label)
 
@@ -333,3 +346,283 @@ def check_the_rules(explorer):
 
 def test_the_rules(toy):
     check_the_rules(toy)
+
+
+# explore.layers
+
+
+@pytest.fixture(scope="module")
+def network():
+    return models.load("efficientnet_lite0")
+
+
+@pytest.fixture
+def layers(network):
+    return explore.layers(network, layer="block2b_add", pictures=["koala", "panda", "coffee"])
+
+
+def channel_map(network, picture, layer, channel):
+    """The slow obvious way to one map."""
+    pixels = images.batch(images.sample(picture))
+    return engine.run(submodels.activations(network, layer), pixels)[layer][0, ..., channel]
+
+
+def test_layers_shows_what_the_network_computes(layers, network):
+    for layer, channel in (("block2b_add", 5), ("block5a_expand_relu", 7)):
+        layers.layer.value = layer
+        layers.channel.value = channel
+        values = channel_map(network, "koala", layer, channel)
+        signed = layer.endswith("add")  # not rectified: zero is the middle colour, whatever this channel's values are
+        colours = ("RdBu_r", "symmetric") if signed else ("inferno", (0, values.max()))
+        np.testing.assert_array_equal(
+            decoded(layers.map), _widgets.enlarged(images.colorize(values, *colours)), err_msg=layer
+        )
+        photo = images.sample("koala", 224)
+        np.testing.assert_array_equal(decoded(layers.overlay), images.overlay(photo, values, 0.5, *colours))
+        field = units.receptive_field(network, layer, np.unravel_index(values.argmax(), values.shape))
+        np.testing.assert_array_equal(decoded(layers.photo), _widgets.marked(photo, field.clipped))
+        assert f"{field.size[0]} × {field.size[1]} pixels" in layers.statistics.value
+        assert f"mean {values.mean():.3g}, largest {values.max():.3g}" in layers.statistics.value
+        assert f"{(values == 0).mean():.0%} zeros" in layers.statistics.value
+    assert layers.problem.value == ""
+
+
+def test_statistics_and_order_of_channels():
+    maps = np.float32([[[0, 5, 1, 1], [4, 5, 1, 3]]])  # contrast 2, 0, 0, 1
+    order = _explore_layers.by_contrast(maps)
+    assert order.tolist() == [0, 3, 1, 2]
+    assert _explore_layers.Statistics.of(maps[..., 0], 0, order) == (2, 4, 2, 0.5, 1)
+    assert _explore_layers.Statistics.of(maps[..., 2], 2, order).rank == 4
+
+
+def test_layers_runs_the_network_once_for_each_picture(network, count_passes):
+    explorer = explore.layers(network, layer="block2b_add", pictures=["koala", "panda"])
+    assert count_passes == [1]
+    for control, value in (
+        *((explorer.channel.slider, 3), (explorer.layer, "head_relu"), (explorer.channel.field, 1000)),
+        *((explorer.shared, True), (explorer.layer, "block3b_add"), (explorer.channel.field, 9)),
+    ):
+        control.value = value
+    explorer.buttons[2].click()
+    assert count_passes == [1]
+    explorer.chooser.menu.value = "panda"
+    explorer.chooser.menu.value = "koala"
+    assert count_passes == [1, 1]
+    assert explorer.problem.value == ""
+
+
+def test_buttons_lead_to_the_channels_that_vary_most(layers, network):
+    layers.layer.value = "block3a_expand_relu"
+    contrast = channel_map(network, "koala", "block3a_expand_relu", slice(None)).std((0, 1))
+    order = np.argsort(-contrast)
+    assert layers.channel.value == order[0]
+    assert [button.description for button in layers.buttons] == [f"channel {number}" for number in order[:8]]
+    layers.buttons[4].click()
+    assert layers.channel.value == layers.channel.field.value == order[4]
+    np.testing.assert_array_equal(
+        layers.map.pixels, _widgets.painted(channel_map(network, "koala", "block3a_expand_relu", order[4]))
+    )
+    assert "rank 5 of" in layers.statistics.value
+    layers.layer.value = "preprocess"  # of three channels
+    assert [button.layout.display for button in layers.buttons] == [""] * 3 + ["none"] * 5
+
+
+def test_a_channel_stays_when_the_picture_changes(layers):
+    layers.channel.value = 6
+    layers.chooser.menu.value = "panda"
+    assert layers.channel.value == 6
+
+
+@pytest.mark.parametrize("layer", ["block1a_project", "block3a_expand_relu", "head_relu"])
+def test_patches_are_those_of_the_helper_and_one_search_serves_the_layer(layers, network, layer, count_passes):
+    layers.layer.value = layer
+    assert not layers.patches.is_shown
+    layers.find.click()
+    assert layers.patches.is_shown and count_passes.count(3) == 1
+    pictures = images.batch(*[images.sample(name) for name in layers.gallery.names])
+    for channel in (0, 9):
+        layers.channel.value = channel
+        expected = units.top_patches(network, layer, channel, pictures)
+        found = layers.strongest.patches(layer, layers.shape, channel)
+        assert [name for name, _, _ in found] == [layers.gallery.names[image] for image in expected.images]
+        np.testing.assert_allclose([score for _, score, _ in found], expected.scores, rtol=1e-4)
+        np.testing.assert_array_equal([patch for _, _, patch in found], expected.patches)
+        np.testing.assert_array_equal(
+            decoded(layers.patches), _widgets.enlarged(_explore_layers.patch_sheet([patch for *_, patch in found]))
+        )
+    assert count_passes.count(3) == 1
+    upload(layers.chooser, "mine.png", encoded(noise(3, (224, 224, 3)), "PNG"))
+    assert count_passes[-1] == 1 and "mine.png" in layers.patches.caption  # noise beats three photographs or joins them
+    layers.layer.value = "block2b_add"
+    assert not layers.patches.is_shown
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_mosaic_holds_every_channel_at_its_number(layers, network, shared):
+    layers.layer.value = "block3a_expand_relu"
+    layers.shared.value = shared
+    maps = channel_map(network, "koala", "block3a_expand_relu", slice(None))
+    mosaic = _mosaic.Mosaic.of(maps.shape)
+    page = np.array(Image.open(io.BytesIO(layers.mosaic.image.value)).convert("RGB"))
+    tiles = images.resize(maps, (mosaic.height, mosaic.width))
+    for channel in range(maps.shape[2]):
+        top, left, bottom, right = mosaic.box(channel)
+        row, column = divmod(channel, 20)
+        assert (top, left) == (_mosaic.TOP + row * (mosaic.height + 2), _mosaic.LEFT + column * (mosaic.width + 2))
+        if channel == layers.channel.value:
+            assert (page[top - 2, left:right] == _widgets.MARK).all()
+            continue
+        largest = tiles.max() if shared else max(tiles[..., channel].max(), 1e-30)
+        expected = images.colorize(tiles[..., channel], "inferno", (0, largest)).astype(int)
+        inside = np.s_[3:-3, 3:-3]  # the frame of a neighbour reaches a pixel into a tile
+        difference = page[top:bottom, left:right].astype(int)[inside] - expected[inside]
+        assert np.abs(difference).max() <= 8, channel  # 248 colours in place of 256
+    assert page.shape[1] == _mosaic.WIDTH
+
+
+def test_mosaic_fits_layers_of_every_width():
+    for channels in (1, 10, 40, 41, 240, 241, 1280):
+        mosaic = _mosaic.Mosaic.of((7, 7, channels))
+        drawn = _mosaic.draw(np.random.default_rng(0).random((7, 7, channels), np.float32), signed=False)
+        top, left, bottom, right = mosaic.box(channels - 1)
+        assert right <= drawn.shape[1] and bottom <= drawn.shape[0] < 1000
+        assert mosaic.columns % 10 == 0
+        framed = _mosaic.framed(drawn, (7, 7, channels), channels - 1)
+        assert (framed == _mosaic.FRAME).sum() > mosaic.height
+
+
+@pytest.mark.parametrize("name", ["mnist_cnn", "vgg19"])
+def test_layers_of_other_networks(name):
+    explorer = explore.layers(models.load(name), pictures=None if name == "mnist_cnn" else ["koala"])
+    for layer in submodels.layer_names(models.load(name), "spatial")[::4]:
+        explorer.layer.value = layer
+        assert explorer.problem.value == "" and explorer.map.pixels.shape[:2] == explorer.shape[:2]
+    check_the_rules(explorer)
+
+
+def test_layers_of_nested_and_small_networks():
+    model = zoo.two_levels()
+    explorer = explore.layers(model, pictures=[noise(1)])
+    assert [name for _, name in explorer.layer.options] == submodels.layer_names(model, "spatial")
+    for _, layer in explorer.layer.options:
+        explorer.layer.value = layer
+        assert explorer.problem.value == ""
+    with pytest.raises(ValueError, match="There is no layer with a map 'conv9'. Nearest: 'conv"):
+        explore.layers(zoo.functional(), layer="conv9", pictures=["koala"])
+
+
+def test_the_rules_for_layers(layers):
+    check_the_rules(layers)
+
+
+# explore.deconvolution
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    return models.load("vgg19", size=64)
+
+
+@pytest.fixture
+def backwards(vgg):
+    return explore.deconvolution(vgg, layer="block3_conv2", pictures=["koala", "panda"])
+
+
+def test_deconvolution_shows_what_the_helper_projects(backwards, vgg):
+    picture = images.sample("koala", 64)
+    maps = engine.run(submodels.activations(vgg, "block3_conv2"), np.float32([picture]))["block3_conv2"][0]
+    for row, column, channel in np.argwhere(maps > 0)[[1000, -1000]].tolist():
+        backwards.channel.value = channel
+        backwards.row.field.value = row
+        backwards.column.slider.value = column
+        values = maps[..., channel]
+        pixels = deconv.project(vgg, picture, "block3_conv2", channel, (row, column))
+        np.testing.assert_allclose(backwards.found().pixels, pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
+        shown = images.signed(backwards.found().pixels)
+        np.testing.assert_array_equal(decoded(backwards.projection), _widgets.enlarged(shown))
+        rows, columns = np.flatnonzero(pixels.any((1, 2))), np.flatnonzero(pixels.any((0, 2)))
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        np.testing.assert_array_equal(decoded(backwards.crop), _widgets.enlarged(picture[top:bottom, left:right]))
+        np.testing.assert_array_equal(decoded(backwards.detail), _widgets.enlarged(shown[top:bottom, left:right]))
+        marker = _widgets.marked(
+            _widgets.enlarged(_widgets.painted(values)), (row, column, row + 1, column + 1), values.shape
+        )
+        np.testing.assert_array_equal(decoded(backwards.map), marker)
+        field = units.receptive_field(vgg, "block3_conv2", (row, column)).clipped
+        np.testing.assert_array_equal(
+            decoded(backwards.photo), _widgets.marked(_widgets.enlarged(picture), field, (64, 64))
+        )
+        assert f"activation {_widgets.short(values[row, column])}" in backwards.map.caption
+    assert backwards.problem.value == ""
+
+
+def test_only_what_the_projection_paints_stays_bright():
+    picture, pixels = np.full((10, 10, 3), 200, np.uint8), np.zeros((10, 10, 3), np.float32)
+    np.testing.assert_array_equal(_explore_deconv.lit(picture, pixels), picture * 0.15)
+    pixels[2, 3:6, 0] = 1, -3, 2
+    bright = (_explore_deconv.lit(picture, pixels) == 200).all(-1)
+    assert np.argwhere(bright).tolist() == [[2, 3], [2, 4], [2, 5]]
+    pixels += 0.1
+    bright = (_explore_deconv.lit(picture, pixels, kept=0.02) == 200).all(-1)
+    assert np.argwhere(bright).tolist() == [[2, 4], [2, 5]]
+
+
+def test_strongest_place_and_what_follows_a_choice(backwards, vgg, count_passes):
+    def place(picture, layer, channel):
+        values = engine.run(submodels.activations(vgg, layer), np.float32([images.sample(picture, 64)]))[layer]
+        return np.unravel_index(values[0, ..., channel].argmax(), values.shape[1:3])
+
+    backwards.channel.value = 17
+    assert backwards.position == place("koala", "block3_conv2", 17)
+    backwards.row.value, backwards.column.value = 1, 1
+    backwards.strongest.click()
+    assert backwards.position == place("koala", "block3_conv2", 17)
+    backwards.chooser.menu.value = "panda"
+    assert backwards.position == place("panda", "block3_conv2", 17)
+    count_passes.clear()
+    backwards.layer.value = "block4_conv1"
+    assert backwards.row.slider.max == 7 and backwards.row.field.max == 7
+    assert count_passes == [1]  # backwards once; the maps were there
+    assert backwards.position == place("panda", "block4_conv1", backwards.channel.value)
+
+
+def test_each_place_is_sent_back_once(backwards, count_passes):
+    for row in (1, 2, 1, 2):
+        backwards.row.value = row
+    assert count_passes == [1, 1]
+    backwards.rule.value = "gradient"
+    assert count_passes == [1, 1, 1]
+
+
+def test_the_rule_is_that_of_the_helper(backwards, vgg):
+    picture = images.sample("koala", 64)
+    for rule in ("guided", "gradient"):
+        backwards.rule.value = rule
+        pixels = deconv.project(vgg, picture, "block3_conv2", backwards.channel.value, backwards.position, rule=rule)
+        np.testing.assert_allclose(backwards.found().pixels, pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
+
+
+def test_a_silent_place_is_told(backwards, recwarn):
+    maps = backwards.layer_maps()
+    row, column = np.argwhere(maps[..., backwards.channel.value] == 0)[0]
+    backwards.row.value, backwards.column.value = int(row), int(column)
+    assert "silent" in backwards.projection.caption and backwards.problem.value == ""
+    assert not backwards.crop.is_shown and (backwards.projection.pixels == 128).all()
+    backwards.strongest.click()
+    assert backwards.crop.is_shown
+    assert not list(recwarn)  # warnings would land in the log of the page
+
+
+def test_layers_that_cannot_be_run_backwards_are_told_and_others_go_on():
+    picture = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="fine")(picture)
+    x = keras.layers.Conv2D(4, 3, activation="swish", name="curved")(x)
+    explorer = explore.deconvolution(keras.Model(picture, x), layer="fine", pictures=[noise(1)])
+    explorer.layer.value = "curved"
+    assert "curved" in explorer.problem.value
+    explorer.layer.value = "fine"
+    assert explorer.problem.value == "" and explorer.map.pixels is not None
+
+
+def test_the_rules_for_deconvolution(backwards):
+    check_the_rules(backwards)
