@@ -13,6 +13,10 @@ from ._widgets import WRAPPED
 _latest = {}  # name of an explorer → the `Background` that was attached last
 
 
+class Stopped(Exception):
+    """*Stop* was pressed in the middle of a part of the work."""
+
+
 class Background(widgets.HBox):
     """A button that begins work, one that stops it, and how far it is.
 
@@ -38,14 +42,24 @@ class Background(widgets.HBox):
         Args:
             explorer: that has this among its controls. Its earlier instances, of a cell that is run again, are stopped.
             steps: generator function without arguments. Each part of the work, one second at most because *Stop* waits
-                for it, ends with `yield done, total, words`. It runs in the thread, and may show what there is so far.
-                When it is stopped, it ends at its `yield`, as by `return`.
+                for it, ends with `yield done, total, words`, or calls `report` in between. It runs in the thread, and
+                may show what there is so far. When it is stopped, it ends there.
         """
         if explorer.name in _latest:
             _latest[explorer.name]._is_stopped.set()
         _latest[explorer.name] = self
         self.begin.on_click(lambda button: self._begin(explorer, steps))
         self.stop.on_click(lambda button: self._ask_to_stop())
+
+    def report(self, words):
+        """Say how far a part of the work is that takes longer than a second; call it often.
+
+        Raises:
+            Stopped: *Stop* was pressed. Let it through: then the work is stopped here.
+        """
+        if self._is_stopped.is_set():
+            raise Stopped
+        self.words.value = words
 
     def wait(self, seconds=300):
         """Until the work has ended. For programs that press the button; a reader sees it end.
@@ -75,7 +89,7 @@ class Background(widgets.HBox):
             before = [(part, part.disabled, getattr(part, "value", None)) for part in self._controls(explorer)]
             for part, *_ in before:
                 part.disabled = True
-            self._show(0, 1, "")
+            self._show(0, 1)
             self.bar.layout.visibility, self.stop.disabled = "visible", False
             try:
                 explorer.say(self._follow(steps()))
@@ -92,16 +106,16 @@ class Background(widgets.HBox):
         """Take all steps, or those until it is stopped. What there is to say at the end."""
         try:
             for done, total, words in steps:
-                if self._is_stopped.is_set():
-                    return f"Stopped at {done} of {total}."
-                self._show(done, total, words)
+                self._show(done, total)
+                self.report(words)
             return ""
+        except Stopped:
+            return f"Stopped at {self.bar.value} of {self.bar.max}."
         finally:
             steps.close()
 
-    def _show(self, done, total, words):
-        self.bar.max, self.bar.value = total, done
-        self.words.value = words
+    def _show(self, done, total):
+        self.bar.value, self.bar.max, self.bar.value = 0, total, done
 
 
 def _parts(widget):

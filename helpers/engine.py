@@ -1,5 +1,7 @@
 """Run one compiled function over many inputs: the only room that knows about `tf.function` and its cache."""
 
+import contextlib
+import contextvars
 import difflib
 import itertools
 
@@ -7,6 +9,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
+
+_watcher = contextvars.ContextVar("watcher", default=None)  # each thread has its own
+
+
+@contextlib.contextmanager
+def watched(tell):
+    """Within it, `tell(rows)` is called after each pass of `stream` and `run`, with the number of its rows.
+
+    To count what something costs, to show how far it is, or to end it: what `tell` raises comes out of it.
+    """
+    token = _watcher.set(tell)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def cached(model, key, build):
@@ -140,6 +157,8 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
                 c if dtype is None else c.astype(dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)
             ]
             outputs = function(*map(tf.constant, columns))
+            if tell := _watcher.get():
+                tell(count)
             yield keras.tree.map_structure(lambda y, count=count: np.asarray(y)[:count], outputs)
             bar.update(count)
 

@@ -25,7 +25,7 @@ class Counter(_widgets.Explorer):
         self.counting = _background.Background("Count")
         super().__init__(name, [self.number, self.locked, self.counting], [])
         self.listen(self.number.slider)
-        self.counting.attach(self, self.steps)
+        self.counting.attach(self, lambda: self.steps())
         self.start()
 
     def steps(self):
@@ -103,6 +103,25 @@ def test_the_same_cell_once_more_stops_the_first_and_no_other():
         counter.counting.wait(SOON)
     assert first.count == 1 and "Stopped" in first.status.value
     assert other.count == 3
+
+
+def test_a_long_part_can_be_stopped_within_it():
+    counter = Counter()
+
+    def steps():
+        yield 1, 2, "the first"
+        for count in range(10**9):
+            time.sleep(0.01)
+            counter.counting.report(f"at {count}")
+            if count == 3:
+                counter.reached.put(counter.counting.words.value)
+
+    counter.steps = steps
+    counter.counting.begin.click()
+    assert counter.reached.get(timeout=SOON) == "at 3"
+    counter.counting.stop.click()
+    counter.counting.wait(SOON)
+    assert "Stopped at 1 of 2." in counter.status.value
 
 
 def test_waiting_has_an_end():

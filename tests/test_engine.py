@@ -121,3 +121,18 @@ def test_a_model_of_several_outputs_keeps_its_structure():
     result = engine.run(model, pictures, batch=2)
     assert {name: value.shape for name, value in result.items()} == {"kind": (5, 5), "size": (5, 1)}
     assert isinstance(model, keras.Model)
+
+
+def test_what_watches_the_passes_sees_each_and_can_end_them():
+    seen = []
+
+    def tell(rows):
+        seen.append(rows)
+        if len(seen) == 3:
+            raise InterruptedError
+
+    with engine.watched(tell), pytest.raises(InterruptedError):
+        engine.run(lambda x: x, np.zeros((50, 2)), batch=10)
+    assert seen == [10, 10, 10]
+    engine.run(lambda x: x, np.zeros((50, 2)))
+    assert len(seen) == 3

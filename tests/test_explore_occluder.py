@@ -1,0 +1,180 @@
+"""`explore.occluder`: what is shown is what the network gets, and what it answers."""
+
+import numpy as np
+import pytest
+
+from helpers import _explore_occluder, _widgets, engine, explore, models, perturbation
+from tests import zoo
+from tests.test_explore import check_the_rules, count_passes, decoded, encoded, noise, upload  # noqa: F401 (a fixture)
+
+SOON = 120  # seconds
+
+
+@pytest.fixture
+def digits():
+    return explore.occluder(models.load("mnist_cnn"))
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def test_the_network_gets_the_picture_that_is_shown(digits):
+    digits.chooser.menu.value = "digit 4"
+    digits.patch.value, digits.top.value, digits.left.value = 9, 3, 12
+    expected = digits.gallery["digit 4"].copy()
+    expected[3:12, 12:21] = expected.mean()
+    np.testing.assert_allclose(digits.covered(), expected, rtol=1e-6)
+    pixels = np.rint(expected).astype(np.uint8).repeat(3, 2).repeat(8, 0).repeat(8, 1)
+    shown = decoded(digits.photo)
+    assert (shown != pixels).any()  # the frame
+    inside = np.s_[3 * 8 + 1 : 12 * 8 - 1, 12 * 8 + 1 : 21 * 8 - 1]
+    np.testing.assert_array_equal(shown[inside], pixels[inside])
+    np.testing.assert_array_equal(shown, _widgets.marked(pixels, (3, 12, 12, 21), (28, 28)))
+    outputs = engine.run(digits.model, expected[None])[0]
+    np.testing.assert_allclose(digits.answer(), outputs, rtol=1e-4, atol=1e-4)
+    before, now = (softmax(x) for x in (digits.clean(), outputs))
+    top = now.argmax()
+    assert f"4: probability {before[4]:.1%} → {now[4]:.1%}".replace("%", " %") in digits.numbers.value
+    assert f"Most probable now: {top}, {now[top]:.1%}".replace("%", " %") in digits.numbers.value
+
+
+def test_the_bars_show_the_likely_classes_before_and_now(digits):
+    digits.chooser.menu.value, digits.target.value = "digit 7", 3
+    digits.fill.value, digits.patch.value = "blur", 14
+    before, now = (softmax(x) for x in (digits.clean(), digits.answer()))
+    shown = list(np.argsort(-before)[:5])
+    shown += [now.argmax()] if now.argmax() not in shown else []
+    rows = [(str(k), before[k], now[k], k == 3) for k in shown]
+    np.testing.assert_array_equal(decoded(digits.bars), _explore_occluder.drawn_bars(rows, 440))
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    drawn = _explore_occluder.drawn_bars([("first", 0.5, 0.25, False), ("second", 1.0, 0.0, True)], 405)
+    for colour, lengths in ((_explore_occluder.BEFORE, (200, 400)), (_explore_occluder.NOW, (100, 1))):
+        rows = (drawn[26:] == colour).all(-1).sum(1)
+        half = len(rows) // 2
+        for found, length in zip((rows[:half].max(), rows[half:].max()), lengths, strict=True):
+            assert abs(found - length) <= 1
+
+
+def test_a_step_is_one_pass_and_what_was_seen_before_is_none(digits, count_passes):  # noqa: F811
+    digits.left.value = 5
+    digits.left.value = 6
+    assert count_passes == [1, 1]
+    digits.left.value = 5
+    digits.target.value = digits.target.options[2][1]
+    assert count_passes == [1, 1]
+    digits.chooser.menu.value = "digit 9"
+    assert count_passes == [1, 1, 1, 1]  # the whole picture, and the covered one
+
+
+@pytest.mark.parametrize("fill", ["mean", "blur", "noise", "grey"])
+def test_the_map_is_that_of_occlusion(digits, fill):
+    digits.chooser.menu.value, digits.fill.value, digits.patch.value = "digit 5", fill, 5
+    digits.grey.value = 200
+    assert not digits.map.is_shown
+    digits.mapping.begin.click()
+    digits.mapping.wait(SOON)
+    assert digits.problem.value == digits.status.value == ""
+    picture, given = digits.gallery["digit 5"], 200.0 if fill == "grey" else fill
+    for target in (5, digits.target.options[1][1]):  # one sweep serves all classes
+        digits.target.value = target
+        expected = perturbation.occlusion(digits.model, picture, target, 5, fill=given, progress=False)
+        np.testing.assert_allclose(digits.occlusion_map(), expected, rtol=1e-5, atol=1e-5)
+        colours = _widgets.enlarged(_widgets.painted(digits.occlusion_map(), True))
+        np.testing.assert_array_equal(decoded(digits.map), _widgets.marked(colours, digits.box, (28, 28)))
+    row, column = digits.top.value + 2, digits.left.value + 2
+    assert f"The map in the middle of the patch: {expected[row, column]:.2f}." in digits.numbers.value
+    digits.fill.value = "mean" if fill != "mean" else "noise"
+    assert not digits.map.is_shown and "The map" not in digits.numbers.value
+
+
+def test_the_map_fills_in_and_stays_as_far_as_it_came(digits):
+    steps, seen = digits.map_everything(), []
+    for _ in range(3):
+        done, total, _ = next(steps)
+        seen.append(np.isfinite(digits.occlusion_map()).mean())
+    steps.close()
+    assert done < total and 0 < seen[0] < seen[1] < seen[2] < 1
+    digits.left.value += 1
+    assert digits.map.is_shown and np.isnan(digits.occlusion_map()).any()
+    known = np.isfinite(digits.occlusion_map())
+    whole = perturbation.occlusion(digits.model, digits.gallery["digit 0"], digits.target.value, progress=False)
+    part = digits.occlusion_map()
+    rows = known.all(1)
+    complete = rows & np.roll(rows, -4)  # all windows that cover these rows are done
+    np.testing.assert_allclose(part[:4][complete[:4]], whole[:4][complete[:4]], rtol=1e-5, atol=1e-5)
+    digits.mapping.begin.click()
+    digits.mapping.wait(SOON)
+    np.testing.assert_allclose(digits.occlusion_map(), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_that_is_there_costs_nothing(digits, monkeypatch):
+    digits.mapping.begin.click()
+    digits.mapping.wait(SOON)
+    monkeypatch.setattr(engine, "stream", None)
+    digits.mapping.begin.click()
+    digits.mapping.wait(SOON)
+    assert digits.problem.value == "" and digits.map.is_shown
+
+
+def test_the_patch_stays_within_the_picture(digits):
+    digits.patch.value = 4
+    digits.top.value = digits.left.value = 24
+    digits.patch.value = 14
+    assert digits.box == (14, 14, 28, 28) and digits.problem.value == ""
+    digits.top.value = 2
+    digits.patch.value = 4
+    assert digits.box == (7, 19, 11, 23)  # the middle is where it was
+
+
+@pytest.mark.parametrize("name", ["functional", "two_levels", "transfer"])
+def test_networks_of_every_build(name):
+    explorer = explore.occluder(zoo.build(name), pictures={"one": noise(1), "two": noise(2)})
+    explorer.fill.value = "noise"
+    explorer.mapping.begin.click()
+    explorer.mapping.wait(SOON)
+    picture, target = noise(1).astype("float32"), explorer.target.value
+    expected = perturbation.occlusion(explorer.model, picture, target, 2, fill="noise", progress=False)
+    np.testing.assert_allclose(explorer.occlusion_map(), expected, rtol=1e-4, atol=1e-5)
+    assert explorer.target.options[0][0].startswith(f"class {explorer.model(picture[None]).numpy().argmax()}: ")
+    if name == "functional":  # it ends in softmax: what it puts out is shown as it is
+        share = explorer.classes.probabilities(explorer.clean())[target]
+        np.testing.assert_allclose(share, explorer.model(picture[None]).numpy().max(), rtol=1e-4)
+    check_the_rules(explorer)
+
+
+def test_grey_is_that_of_the_picture_and_its_slider_appears_with_it():
+    picture = noise(3) / np.float32(255) - np.float32(0.5)  # a network that takes −0.5 … 0.5
+    explorer = explore.occluder(zoo.functional(), pictures={"one": picture})
+    assert explorer.grey.layout.display == "none"
+    explorer.fill.value, explorer.grey.value = "grey", 255
+    assert explorer.grey.layout.display == "flex"
+    top, left = explorer.box[:2]
+    np.testing.assert_allclose(explorer.covered()[top, left], picture.max())
+
+
+def test_an_upload_is_covered(digits):
+    upload(digits.chooser, "mine.png", encoded(noise(4, (40, 40, 3)), "PNG"))
+    assert digits.chooser.value == "mine.png" and digits.problem.value == ""
+    np.testing.assert_allclose(digits.clean(), engine.run(digits.model, digits.gallery["mine.png"][None])[0], atol=1e-3)
+
+
+def test_photographs_have_names_of_classes():
+    explorer = explore.occluder()
+    assert explorer.target.options[0][0].startswith("koala: ")
+    explorer.top.value, explorer.left.value = 60, 70
+    fill = np.array([explorer.gallery["koala"].mean((0, 1))])
+    expected = explorer.gallery["koala"].copy()
+    expected[60:92, 70:102] = fill
+    np.testing.assert_allclose(explorer.covered(), expected, rtol=1e-5)
+    outputs = engine.run(explorer.model, expected[None])[0]
+    np.testing.assert_allclose(explorer.answer(), outputs, rtol=1e-3, atol=1e-3)
+    check_the_rules(explorer)
+
+
+def test_networks_without_classes_are_refused_in_words():
+    with pytest.raises(ValueError, match="not one number for each class"):
+        explore.occluder(models.load("vgg19"))
