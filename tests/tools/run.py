@@ -3,16 +3,21 @@
 import html
 import re
 import sys
+from importlib import resources
+from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from tqdm import tqdm
+from traitlets.config import Config
 
 from tests.tools import gallery
 from tests.tools import notebook as nb
 from tests.tools.execute import execute
 
 BUILD = nb.ROOT / "build"
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+DOLLARS = 'MathJax = {tex: {inlineMath: [["$", "$"]]}};'
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -43,10 +48,16 @@ CARD = """<a href="{name}.html"><img src="thumbnails/{name}.jpg" width="640" hei
 
 
 def page(notebook, name):
-    """The executed notebook as one HTML file; links to other notebooks lead to their pages."""
-    exporter = HTMLExporter()
+    """The executed notebook as one HTML file that needs no network; links to other notebooks lead to their pages."""
+    kinds = HTMLExporter().default_config.NbConvertBase.display_data_priority
+    with_gif = Config(NbConvertBase={"display_data_priority": ["image/gif", *kinds]})
+    exporter = HTMLExporter(config=with_gif, raw_template=TEMPLATE.read_text(encoding="utf-8"))
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": nb.title(notebook)}})
-    return re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", body)
+    body = re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", body)
+    body = re.sub(r'<img alt="Open in Colab"[^>]*>', "Open in Colab", body)
+    # MathJax stands in each page as a whole, so that formulas can be read without a network.
+    mathjax = resources.files("mathjax").joinpath("static/mathjax/es5/tex-svg.js").read_text(encoding="utf-8")
+    return body.replace("</head>", f"<script>{DOLLARS}</script>\n<script>{mathjax}</script>\n</head>", 1)
 
 
 def card(notebook, name):
@@ -59,8 +70,14 @@ def index(notebooks):
     return PAGE.format(cards="\n".join(card(notebook, name) for name, notebook in notebooks.items()))
 
 
+def write(notebook, name, folder):
+    """Write the page and the thumbnail of an executed notebook into `folder`."""
+    (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.html").write_text(page(notebook, name), encoding="utf-8")
+    gallery.thumbnail(notebook).save(folder / "thumbnails" / f"{name}.jpg", quality=85)
+
+
 def main():
-    (BUILD / "thumbnails").mkdir(parents=True, exist_ok=True)
     sources = {path.stem: nb.read(path) for path in nb.paths()}
     done = {}
     with tqdm(total=sum(len(nb.code_cells(notebook)) for notebook in sources.values()), unit="cell") as bar:
@@ -70,8 +87,7 @@ def main():
                 done[name], _ = execute(notebook, progress=bar.update)
             except CellExecutionError as error:
                 return f"{name} failed:\n{error}"
-            (BUILD / f"{name}.html").write_text(page(done[name], name), encoding="utf-8")
-            gallery.thumbnail(done[name]).save(BUILD / "thumbnails" / f"{name}.jpg", quality=85)
+            write(done[name], name, BUILD)
     (BUILD / "index.html").write_text(index(done), encoding="utf-8")
     print(f"Open {(BUILD / 'index.html').as_uri()}")
 

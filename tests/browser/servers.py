@@ -1,0 +1,110 @@
+"""JupyterLab and Voilà for a test: on a free port of this machine, with settings of their own, and gone afterwards."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import psutil
+
+from tests.tools import notebook as nb
+
+READY = 120  # seconds until a server answers, on a machine that is busy
+LAB = [
+    "--no-browser",
+    "--ip=127.0.0.1",
+    "--ServerApp.port_retries=0",
+    "--ServerApp.allow_root=True",
+    "--IdentityProvider.token=",
+    "--LabApp.extension_manager=readonly",
+    "--LabApp.expose_app_in_browser=True",
+]
+NO_NEWS = '{"checkForUpdates": false, "fetchNews": "false"}'  # it would ask the web for them
+
+
+def workspace(folder, *names):
+    """A copy of the collection in which JupyterLab may write: notebooks without outputs, and all that they need."""
+    shutil.copytree(nb.FOLDER / "thumbnails", folder / "notebooks" / "thumbnails")  # no server follows a link to them
+    for part in ("helpers", "data", "requirements.txt"):
+        (folder / part).symlink_to(nb.ROOT / part)
+    for name in names:
+        notebook = nb.read(nb.FOLDER / name)
+        for cell in nb.code_cells(notebook):
+            cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, folder / "notebooks" / name)
+    return folder
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command, address, folder, settings):
+    """A server process in `folder`; yields once `address` answers. Its log is `settings`/log.txt.
+
+    settings: an empty folder; nothing that its user has configured counts, and nothing of it is changed.
+    """
+    log = settings / "log.txt"
+    own = {f"JUPYTER_{kind}_DIR": str(settings / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    environment = {**os.environ, **own, "IPYTHONDIR": str(settings / "ipython")}
+    with log.open("wb") as output:
+        process = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(address, process, log)
+        yield
+    finally:
+        _end(process)
+
+
+def _wait_for(address, process, log):
+    end = time.monotonic() + READY
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"no answer from {address}:\n{log.read_text('utf-8')[-3000:]}") from error
+            time.sleep(0.2)
+
+
+def _end(process):
+    """End a server, politely, and then whatever is left of it and its kernels."""
+    family = [*process.children(recursive=True), process]
+    process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    for member in alive:
+        member.kill()
+
+
+@contextlib.contextmanager
+def jupyterlab(folder, settings):
+    """JupyterLab on `folder`; yields the address of a file in it, to be completed by the path of the file."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", *LAB]
+    apputils = settings / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    apputils.mkdir(parents=True)
+    (apputils / "notification.jupyterlab-settings").write_text(NO_NEWS)
+    with running(command, f"{address}/api", folder, settings):
+        yield f"{address}/lab/workspaces/test/tree"
+
+
+@contextlib.contextmanager
+def app(notebook, settings):
+    """`make app` with the tools of this environment; yields its address."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = ["make", "app", f"APP={notebook}", f"ARGS=--no-browser --port={port}"]
+    command += [f"BIN={Path(sys.executable).parent}", "--assume-old=.venv/installed"]
+    with running(command, f"{address}/voila/static/voila.js", nb.ROOT, settings):
+        yield address
