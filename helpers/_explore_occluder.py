@@ -223,7 +223,7 @@ def drawn_bars(rows, width=2 * WIDTH, line=38):
         if is_chosen:
             draw.polygon([(2, top + 4), (2, top + 14), (9, top + 9)], fill=FRAME)
         draw.text((14 if is_chosen else 2, top), name, fill="black", font_size=13)
-        numbers = f"{percent(before)} → {percent(now)}"
+        numbers = f"{percent(before)} to {percent(now)}"
         draw.text((width - 2, top), numbers, fill="black", font_size=13, anchor="ra")
         for offset, share, colour in ((18, before, BEFORE), (25, now, NOW)):
             draw.rectangle((2, top + offset, 2 + max(1, round(share * (width - 5))), top + offset + 6), fill=colour)
