@@ -15,6 +15,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
+
 from helpers import digits, explore, models
 from helpers.training import Snapshots
 from tests.benchmarks.attribution import processor
@@ -141,12 +143,45 @@ def dreamer(name, layer):
     yield row(explorer, name, "another layer, for its strongest channel", setting(explorer.layer, layers), PASS)
 
 
+def occluder(name):
+    """Rows of `explore.occluder`, before and after everything has been mapped."""
+    explorer = explore.occluder(models.load(name))
+    names, side = explorer.gallery.names, explorer.left.slider.max
+    yield row(explorer, name, "another place", setting(explorer.left.slider, range(STEPS)), PASS)
+    yield row(explorer, name, "back and forth between two places", setting(explorer.left.slider, (0, 1)), COMPUTED)
+    yield row(explorer, name, "another filling", setting(explorer.fill, ("blur", "noise", "mean")), PASS)
+    yield row(explorer, name, "another picture", setting(explorer.chooser.menu, names), PASS)
+    explorer.mapping.begin.click()
+    explorer.mapping.wait()
+    classes = [index for _, index in explorer.target.options]
+    yield row(explorer, name, "another class, all mapped", setting(explorer.target, classes), COMPUTED)
+    places = range(side - STEPS, side)
+    yield row(explorer, name, "another place, all mapped", setting(explorer.left.slider, places), PASS)
+
+
+def heatmaps(name):
+    """Rows of `explore.heatmaps`, with the six methods that it begins with, one or two passes each."""
+    explorer = explore.heatmaps(models.load(name))
+    names = explorer.gallery.names
+    yield row(explorer, name, "another picture, six methods", setting(explorer.chooser.menu, names), PASS)
+    yield row(explorer, name, "another class, six methods", setting(explorer.number, range(10)), PASS)
+    explorer.chooser.menu.value, explorer.chooser.menu.value = names[:2]
+    yield row(
+        explorer, name, "back and forth between two pictures", setting(explorer.chooser.menu, names[:2]), COMPUTED
+    )
+    yield row(explorer, name, "one scale or each its own", setting(explorer.shared, (True, False)), COMPUTED)
+    yield row(explorer, name, "over the photograph or alone", setting(explorer.laid, (True, False)), COMPUTED)
+
+
 def tables():
     """All rows, one explorer after the other."""
     for name in ("efficientnet_lite0", "vgg19", "mnist_cnn"):
         yield from layers(name)
     for name, layer in (("vgg19", "block4_conv2"), ("vgg19", "block5_conv4"), ("efficientnet_lite0", "block5c_add")):
         yield from deconvolution(name, layer)
+    for name in ("efficientnet_lite0", "mnist_cnn"):
+        yield from occluder(name)
+        yield from heatmaps(name)
     yield from training()
     for name, layer in (("vgg19", "block5_conv2"), ("efficientnet_lite0", "block5c_add")):
         yield from dreamer(name, layer)
@@ -161,8 +196,8 @@ def main():
     if write:
         about = (
             f"# How long a reader waits for a step of an explorer\n\n{time.strftime('%Y-%m-%d')}, {processor()}, "
-            f"TensorFlow {version('tensorflow')}, Keras {version('keras')}. Median and worst of {STEPS} steps of each kind, "
-            "without the way to the browser: `python -m tests.benchmarks.explorers --write`.\n\n"
+            f"TensorFlow {version('tensorflow')}, Keras {version('keras')}. Median and worst of {STEPS} steps of each "
+            "kind, without the way to the browser: `python -m tests.benchmarks.explorers --write`.\n\n"
         )
         Path(__file__).with_suffix(".md").write_text(about + "\n".join(lines) + "\n", encoding="utf-8")
 
