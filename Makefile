@@ -1,6 +1,7 @@
 # Two commands do all the set-up: `make lab` opens the notebooks, `make test` runs every test.
 #
 #   make lab                        JupyterLab on the first notebook
+#   make app                        the explorers as an app in the browser, without code                ARGS=--no-browser
 #   make test                       every test and every notebook      MARK="not registry" leaves a group out
 #   make run                        execute all notebooks, write a gallery to build/index.html
 #   make test-peers                 compare with other libraries, in an environment of their own (several GB)
@@ -25,7 +26,7 @@ MARK ?=
 ONLY ?= notebooks/*.ipynb
 FOLDERS := helpers tests data notebooks
 
-.PHONY: help venv lab test test-peers test-colab run notebooks gallery publish format lock clean
+.PHONY: help venv lab app test test-peers test-colab run notebooks gallery publish format lock clean
 
 help:
 	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
@@ -41,6 +42,10 @@ venv: .venv/installed
 lab: venv
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
+# Each visitor gets a kernel of their own, which needs about a minute for the whole notebook: it appears cell by cell.
+app: venv
+	$(BIN)/voila notebooks/07_explorers.ipynb --progressive_rendering=True --VoilaExecutor.timeout=600 $(ARGS)
+
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(MARK)"
 
@@ -53,7 +58,7 @@ $(PEERS)/installed: tests/peers/requirements.txt
 	@touch $@
 
 COLAB := .venv-colab
-COLAB_TESTS := tests/colab notebooks $(wildcard $(patsubst %,tests/test_%.py,environment exercises explore images plots publish))
+COLAB_TESTS := tests/colab notebooks $(wildcard $(patsubst %,tests/test_%*.py,background environment exercises explore images plots publish))
 test-colab: $(COLAB)/installed
 	$(COLAB)/bin/python -m pytest $(or $(ARGS),$(COLAB_TESTS))
 $(COLAB)/installed: tests/colab/requirements.txt
