@@ -144,31 +144,85 @@ def filter_evolution(snapshots, layer):
     return np.stack([arrays[0] for arrays in kept]).astype("float32")
 
 
-def activation_evolution(snapshots, layer):
-    """What a layer makes of the probe at each kept step.
+def activation_evolution(snapshots, layer, picture=None):
+    """What a layer makes of a picture at each kept step.
 
     Args:
-        snapshots: a `Snapshots(probe=…)` that has been through `fit`.
+        snapshots: a `Snapshots` that has been through `fit`.
         layer: name of a layer with an output `(B, H, W, C)`.
+        picture: None for the probe, of which the activations were kept; any other `(H, W, C)` as the model takes it:
+            the network then runs again with the weights of each step.
 
     Returns:
         float32 `(T, H, W, C)`, in the order of `snapshots.steps`.
 
     Raises:
-        ValueError: nothing recorded yet, no probe, an unknown layer, or one without spatial axes.
+        ValueError: nothing recorded yet, no probe, an unknown layer, or one without spatial axes; a picture of the
+            wrong shape, or one for which weights are missing (see `missing_weights`).
     """
-    if snapshots.probe is None:
+    if picture is not None:
+        kept = _rerun(snapshots, layer, picture)
+    elif snapshots.probe is None:
         raise ValueError("These snapshots had no picture to look at: give one, training.Snapshots(probe=picture).")
-    kept = _history(snapshots, snapshots.activations, layer, "layer with activations in these snapshots")
+    else:
+        kept = _history(snapshots, snapshots.activations, layer, "layer with activations in these snapshots")
     if kept[0].ndim != 3:
-        raise ValueError(
-            f"The output of layer {layer!r} has shape {kept[0].shape}, not (H, W, C). It is in "
-            f"snapshots.activations[{layer!r}]."
-        )
+        where = f" It is in snapshots.activations[{layer!r}]." if picture is None else ""
+        raise ValueError(f"The output of layer {layer!r} has shape {kept[0].shape}, not (H, W, C).{where}")
     return np.stack(kept).astype("float32")
 
 
-def _history(snapshots, table, layer, what):
+def missing_weights(snapshots, layer):
+    """Paths of the weights that a layer's output depends on and that were not kept: [] if any picture can be run."""
+    _check_trained(snapshots)
+    known = _weights_at(snapshots, 0)
+    return [variable.path for variable in _up_to(snapshots, layer).weights if id(variable) not in known]
+
+
+def _rerun(snapshots, layer, picture):
+    """The layer's output for another picture at each kept step. The model is left as it is."""
+    missing = missing_weights(snapshots, layer)
+    if missing:
+        raise ValueError(
+            f"Layer {layer!r} depends on weights that were not kept, such as {missing[0]!r}, so only the probe can be "
+            "looked at. training.Snapshots(layers=None) keeps the weights of all layers."
+        )
+    batch, single = engine.as_batch(snapshots.model, picture)
+    if not single:
+        raise ValueError(f"One picture (H, W, C) is looked at, and this has shape {np.shape(picture)}.")
+    network, kept = _up_to(snapshots, layer), []
+    for index in range(len(snapshots.steps)):
+        known = _weights_at(snapshots, index)
+        # Everything else is the state of random numbers, which are not drawn.
+        values = [
+            [known.get(id(variable), variable.value) for variable in variables]
+            for variables in (network.trainable_variables, network.non_trainable_variables)
+        ]
+        outputs, _ = network.stateless_call(*values, batch, training=False)
+        kept.append(keras.ops.convert_to_numpy(outputs[layer])[0])
+    return kept
+
+
+def _up_to(snapshots, layer):
+    """The watched network from its input to a layer."""
+    model = snapshots.model
+    return engine.cached(model, ("evolution", layer), lambda: submodels.activations(model, layer))
+
+
+def _weights_at(snapshots, index):
+    """Dict: id of a variable → its value at the kept step of this index."""
+    return {
+        id(variable): value
+        for name, layer in snapshots._layers.items()
+        for variable, value in zip(layer.weights, snapshots.weights[name][index], strict=True)
+    }
+
+
+def _check_trained(snapshots):
     if not snapshots.steps:
         raise ValueError("There are no snapshots yet: train first, model.fit(…, callbacks=[snapshots]).")
+
+
+def _history(snapshots, table, layer, what):
+    _check_trained(snapshots)
     return table[engine.choose(layer, list(table), what)]

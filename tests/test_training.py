@@ -182,6 +182,47 @@ def test_nested_and_shared_layers():
     np.testing.assert_array_equal(training.filter_evolution(snapshots, "shared")[-1], shared.get_weights()[0])
 
 
+def test_another_picture_runs_with_the_weights_of_each_step():
+    model, other = small_network(), IMAGES[5]
+    snapshots = training.Snapshots(probe=PROBE)
+    fit(model, snapshots)
+    trained = [array.copy() for array in model.get_weights()]
+    found = training.activation_evolution(snapshots, "depthwise", other)
+    for array, before in zip(model.get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(array, before)
+    for index in range(len(snapshots.steps)):
+        for name, kept in snapshots.weights.items():
+            model.get_layer(name).set_weights(kept[index])
+        maps = submodels.activations(model, "depthwise")(other[None], training=False)["depthwise"]
+        np.testing.assert_allclose(found[index], maps[0], atol=1e-5)
+    again = training.activation_evolution(snapshots, "depthwise", PROBE)
+    np.testing.assert_allclose(again, training.activation_evolution(snapshots, "depthwise"), atol=1e-5)
+
+
+def test_another_picture_needs_the_weights_before_the_layer():
+    model, snapshots = small_network(), training.Snapshots(layers=["depthwise"])
+    with pytest.raises(ValueError, match="train first"):
+        training.missing_weights(snapshots, "conv")
+    fit(model, snapshots)
+    assert training.missing_weights(snapshots, "scale") == []
+    assert [path.split("/")[-2:] for path in training.missing_weights(snapshots, "depthwise")] == [
+        ["conv", "kernel"],
+        ["conv", "bias"],
+    ]
+    with pytest.raises(ValueError, match="conv/kernel.*layers=None"):
+        training.activation_evolution(snapshots, "depthwise", PROBE)
+    with pytest.raises(ValueError, match="One picture"):
+        training.activation_evolution(snapshots, "scale", IMAGES[:2])
+    with pytest.raises(ValueError, match="not \\(H, W, C\\)"):
+        training.activation_evolution(complete(model), "flatten", PROBE)
+
+
+def complete(model):
+    snapshots = training.Snapshots()
+    fit(model, snapshots)
+    return snapshots
+
+
 def test_errors_in_words():
     model = small_network()
     with pytest.raises(ValueError, match="no layer 'comv'.*'conv'"):
