@@ -33,6 +33,15 @@ class Octave(NamedTuple):
     after: float
 
 
+class Frame(NamedTuple):
+    """A dream on the way."""
+
+    octave: int  # from 0
+    step: int  # steps done in this octave: 0 for the picture that it begins with
+    picture: np.ndarray  # (h, w, C) float32, 0..255, of the octave's size
+    score: float | None  # the objective on the unshifted picture, before the first and after the last step
+
+
 class Dream(NamedTuple):
     """A dreamt picture, and how the objective rose on the way."""
 
@@ -92,6 +101,34 @@ def deep_dream(
             shape or range, with NaN, or in one octave of a size that the network does not take; a number out of range;
             a tile smaller than the receptive field of a layer, in which no unit would see all that it can see.
     """
+    numbers = {"octaves": octaves, "octave_scale": octave_scale, "steps": steps, "step": step, "jitter": jitter}
+    history, before = [], None
+    with tqdm(total=octaves * steps, desc="dreaming", disable=not progress, leave=False) as bar:
+        for frame in frames(model, image, objective, **numbers, tile=tile, seed=seed):
+            if frame.step == 0:
+                before = frame.score
+                continue
+            bar.update()
+            if frame.step == steps:
+                history.append(Octave(frame.picture.shape[:2], before, frame.score))
+    flat = [octave.size for octave in history if not octave.after > octave.before]
+    if flat:
+        warnings.warn(
+            f"The objective did not rise in the octaves of size {flat}. If it is 0, what was asked for is silent here: "
+            "take another channel, layer or picture. Else take a smaller step.",
+            stacklevel=2,
+        )
+    return Dream(frame.picture, history)
+
+
+def frames(model, image, objective, *, octaves=4, octave_scale=1.4, steps=10, step=1.0, jitter=32, tile=None, seed=0):
+    """The way of `deep_dream`, one step at a time: to show it as it goes, and to end it at any moment.
+
+    Takes what `deep_dream` takes, and raises what it raises. The last frame has its picture.
+
+    Returns:
+        Iterator of `octaves · (steps + 1)` `Frame`s. Each is computed when it is asked for.
+    """
     _check_numbers(octaves, octave_scale, steps, step, jitter, tile)
     ascent = _ascent(model, objective)
     photograph = _photograph(ascent.network, image)
@@ -101,25 +138,39 @@ def deep_dream(
         _check_size(ascent.network, size, tile)
     if tile is not None and tile < max(sizes[-1]):
         _check_tile(ascent.model, ascent.layers, tile)
-    random, picture, smaller, history = np.random.default_rng(seed), None, None, []
-    with tqdm(total=octaves * steps, desc="dreaming", disable=not progress, leave=False) as bar:
-        for size in sizes:
-            base = images.resize(photograph, size)
-            picture = base if picture is None else np.clip(base + images.resize(picture - smaller, size), 0, 255)
-            before = ascent.measure(picture, tile)
-            for _ in range(steps):
-                picture = ascent.step(picture, float(step), _shift(random, jitter, tile), tile)
-                bar.update()
-            history.append(Octave(size, before, ascent.measure(picture, tile)))
-            smaller = base
-    flat = [octave.size for octave in history if not octave.after > octave.before]
-    if flat:
-        warnings.warn(
-            f"The objective did not rise in the octaves of size {flat}. If it is 0, what was asked for is silent here: "
-            "take another channel, layer or picture. Else take a smaller step.",
-            stacklevel=2,
-        )
-    return Dream(picture, history)
+    return _climb(ascent, photograph, sizes, steps, step, jitter, tile, seed)
+
+
+def _climb(ascent, photograph, sizes, steps, step, jitter, tile, seed):
+    random, picture = np.random.default_rng(seed), images.resize(photograph, sizes[0])
+    for octave, size in enumerate(sizes):
+        picture = resized(picture, photograph, size)
+        yield Frame(octave, 0, picture, ascent.measure(picture, tile))
+        for done in range(1, steps + 1):
+            picture = ascent.step(picture, float(step), _shift(random, jitter, tile), tile)
+            yield Frame(octave, done, picture, ascent.measure(picture, tile) if done == steps else None)
+
+
+def resized(picture, photograph, size):
+    """A dream at another size: the photograph in all its detail there, plus what was dreamt, scaled.
+
+    Args:
+        picture: `(h, w, C)` float32, a dream of the photograph at any size.
+        photograph: `(H, W, C)`, 0..255.
+        size: `(height, width)`; that of the picture gives the picture.
+    """
+    if picture.shape[:2] == tuple(size):
+        return picture
+    dreamt = picture - images.resize(photograph, picture.shape[:2])
+    return np.clip(images.resize(photograph, size) + images.resize(dreamt, size), 0, 255)
+
+
+def measure(model, image, objective):
+    """The objective of `deep_dream` on a picture `(H, W, C)`, 0..255, as it is."""
+    ascent = _ascent(model, objective)
+    photograph = _photograph(ascent.network, image)
+    _check_size(ascent.network, photograph.shape[:2])
+    return ascent.measure(photograph, None)
 
 
 def guided_dream(model, image, guide_image, layer, **options):

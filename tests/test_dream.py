@@ -80,6 +80,27 @@ def test_one_octave_without_jitter_is_the_obvious_loop(objective, layers, score)
     np.testing.assert_allclose(picture, expected, atol=0.01)
 
 
+def test_frames_are_the_way_of_a_dream():
+    model, options = convolutions(), {"octaves": 3, "steps": 4, "jitter": 5, "seed": 7}
+    whole = run(model, photograph(), "conv2", **options)
+    way = list(dream.frames(model, photograph(), "conv2", **options))
+    assert [(frame.octave, frame.step) for frame in way] == [(octave, step) for octave in range(3) for step in range(5)]
+    np.testing.assert_array_equal(way[-1].picture, whole.picture)
+    for octave, found in enumerate(whole.octaves):
+        first, *between, last = way[5 * octave : 5 * octave + 5]
+        assert found == (first.picture.shape[:2], first.score, last.score)
+        assert all(frame.score is None and frame.picture.shape == first.picture.shape for frame in between)
+        assert first.score == pytest.approx(dream.measure(model, first.picture, "conv2"))
+    with pytest.raises(ValueError, match="no layer 'conv3'"):  # at once, not with the first frame
+        dream.frames(model, photograph(), "conv3")
+
+
+def test_a_dream_at_another_size_keeps_the_detail_of_the_photograph():
+    small = images.resize(photograph(), (12, 10)) + 10
+    np.testing.assert_allclose(dream.resized(small, photograph(), (24, 20)), photograph() + 10, atol=1e-3)
+    assert dream.resized(small, photograph(), (12, 10)) is small
+
+
 def test_a_class_is_its_logit_before_the_softmax():
     model, picture = convolutions(), photograph()
     kernel, bias = model.get_layer("answer").get_weights()
