@@ -387,6 +387,18 @@ def test_layers_shows_what_the_network_computes(layers, network):
     assert layers.problem.value == ""
 
 
+def test_colours_of_a_layer_do_not_change_with_the_channel():
+    picture = keras.Input((16, 16, 3))
+    model = keras.Model(picture, keras.layers.Conv2D(2, 1, name="both")(picture))
+    model.layers[1].set_weights([np.float32([[[[1, -1]] * 3]]).reshape(1, 1, 3, 2), np.zeros(2)])
+    explorer = explore.layers(model, pictures=[noise(1)])
+    for channel, sign in ((0, 1), (1, -1)):  # zero is the middle colour for both, also where nothing is below it
+        explorer.channel.value = channel
+        values = sign * noise(1).sum(-1).astype(np.float32)
+        expected = images.colorize(values, "RdBu_r", "symmetric").astype(int)
+        assert np.abs(explorer.map.pixels - expected).max() <= 3  # the convolution rounds
+
+
 def test_statistics_and_order_of_channels():
     maps = np.float32([[[0, 5, 1, 1], [4, 5, 1, 3]]])  # contrast 2, 0, 0, 1
     order = _explore_layers.by_contrast(maps)
