@@ -53,7 +53,7 @@ METHODS = {
     "LRP composite": Method(relevance.lrp, True),
     "DeepLIFT": Method(relevance.deep_lift, True),
 }
-FIRST = ("saliency", "gradient × input", "guided backprop", "LRP composite", "HiRes-CAM", "Grad-CAM")
+FIRST = ("saliency", "gradient × input", "guided backprop", "LRP composite", "FullGrad", "Grad-CAM")
 
 
 class Result(NamedTuple):
@@ -68,7 +68,7 @@ class Result(NamedTuple):
     @property
     def cost(self):
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
-        return f"{passes}, {self.seconds:.2g} s{' with compiling' if self.compiled else ''}"
+        return f"{passes}, {self.seconds:.2g} s{', compiling included' if self.compiled else ''}"
 
 
 class Heatmaps(Explorer):

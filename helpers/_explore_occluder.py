@@ -8,7 +8,7 @@ from . import _masks, _occlusion, attribution, engine
 from ._background import Background
 from ._classes import Classes, percent
 from ._gallery import Cache, Gallery, as_pixels
-from ._widgets import WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, marked, overlaid, painted, text
+from ._widgets import WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, font, marked, overlaid, painted, text
 
 SHARES = (14, 10, 7, 5, 3, 2)  # the patch is such a part of the shorter side; a seventh is what `occlusion` takes
 FILLS = [
@@ -113,8 +113,7 @@ class Occluder(Explorer):
         """What `perturbation.occlusion` gives for the class, `(H, W)`, NaN where it is not known yet; or None."""
         if self._sweep_key not in self.cache:
             return None
-        scores = self.cache.get(self._sweep_key, None)[:, self.target.value]
-        windows = self.windows
+        scores, windows = self.cache.get(self._sweep_key, None)[:, self.target.value], self.windows
         return windows.mean((scores[0] - scores[1:]).reshape(len(windows.tops), len(windows.lefts))).astype("float32")
 
     def map_everything(self):
@@ -167,20 +166,26 @@ class Occluder(Explorer):
             self.map.hide()
             self.overlay.hide()
             return
-        known = ~np.isnan(values)
-        values, photo = np.where(known, values, 0), self.gallery.shown(self.chooser.value)
-        faint = np.uint8(255 - UNKNOWN * (255 - photo.mean(2, keepdims=True))).repeat(3, 2)
-        largest, name = np.abs(values).max(), self.classes.names[self.target.value]
-        colours, mixed = (
-            self._marked(np.where(known[..., None], pixels, faint))
-            for pixels in (painted(values, True), overlaid(photo, values, True))
-        )
+        largest, name = np.nanmax(np.abs(values)), self.classes.names[self.target.value]
+        if np.isnan(values).any():
+            colours, laid = self._drawn(values)
+        else:
+            key = "drawn", self._sweep_key, self.target.value
+            colours, laid = self.cache.get(key, lambda: self._drawn(values))
         self.map.show(
-            colours,
+            self._marked(colours),
             f"Fall of the score of {name} when a place is covered. Red: it speaks for the class; blue: against it. "
             f"Colours from {-largest:.3g} to {largest:.3g}.",
         )
-        self.overlay.show(mixed)
+        self.overlay.show(self._marked(laid))
+
+    def _drawn(self, values):
+        """The map alone and over the picture, `(H, W, 3)` each, with the picture, faint, where nothing is known yet."""
+        known, photo = ~np.isnan(values), self.gallery.shown(self.chooser.value)
+        faint = np.uint8(255 - UNKNOWN * (255 - photo.mean(2, keepdims=True))).repeat(3, 2)
+        values = np.where(known, values, 0)
+        pictures = painted(values, True), overlaid(photo, values, True)
+        return [np.where(known[..., None], pixels, faint) for pixels in pictures]
 
     def _tell(self, clean, now, before, after):
         """Write the numbers of the class."""
@@ -214,17 +219,17 @@ def drawn_bars(rows, width=2 * WIDTH, line=38):
     rows: of `(name, before, now, is the chosen one)`.
     """
     canvas = Image.new("RGB", (width, 26 + line * len(rows)), "white")
-    draw = ImageDraw.Draw(canvas)
+    draw, own = ImageDraw.Draw(canvas), font(12)
     for left, colour, words in ((2, BEFORE, "whole picture"), (130, NOW, "with the patch")):
         draw.rectangle((left, 6, left + 12, 16), fill=colour)
-        draw.text((left + 18, 3), words, fill="black", font_size=13)
+        draw.text((left + 18, 3), words, fill="black", font=own)
     for place, (name, before, now, is_chosen) in enumerate(rows):
         top = 26 + line * place
         if is_chosen:
             draw.polygon([(2, top + 4), (2, top + 14), (9, top + 9)], fill=FRAME)
-        draw.text((14 if is_chosen else 2, top), name, fill="black", font_size=13)
-        numbers = f"{percent(before)} to {percent(now)}"
-        draw.text((width - 2, top), numbers, fill="black", font_size=13, anchor="ra")
+        draw.text((14 if is_chosen else 2, top), name, fill="black", font=own)
+        numbers = f"{percent(before)} → {percent(now)}"
+        draw.text((width - 2, top), numbers, fill="black", font=own, anchor="ra")
         for offset, share, colour in ((18, before, BEFORE), (25, now, NOW)):
             draw.rectangle((2, top + offset, 2 + max(1, round(share * (width - 5))), top + offset + 6), fill=colour)
         draw.line((2, top + 18, 2, top + 31), fill=FRAME)

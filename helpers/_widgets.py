@@ -19,8 +19,9 @@ from . import images, plots
 
 WIDTH = 224  # pixels of a panel on the page
 LARGEST_STATIC = 140_000  # bytes that the picture without a kernel may add to a notebook
+QUANTIZE = Image.Quantize.MAXCOVERAGE  # keeps the strong colours of a map, which are rare, and makes smaller files
 MARK = (230, 159, 0)  # orange, told from every colour of the maps also by colour-blind readers
-WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-start"}  # narrow screens get more rows
+WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end"}  # narrow screens get more rows; pictures stand on a line
 
 
 # Arrays into pictures
@@ -53,6 +54,11 @@ def painted(values, signed=None):
 def overlaid(picture, values, signed=None, alpha=0.5):
     """A map laid over its picture `(H, W, 3)` uint8, with the colours that `painted` gives it."""
     return images.overlay(picture, values, alpha, *scale(values, signed))
+
+
+def font(size):
+    """For words in a picture, of `size` pixels. It comes with matplotlib, and unlike that of PIL it has arrows."""
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def enlarged(pixels, width=WIDTH):
@@ -108,9 +114,11 @@ class Panel(widgets.VBox):
     def __init__(self, caption="", width=WIDTH):
         self.caption, self.width = caption, width
         self.pixels = self.palette = None
-        self.heading = widgets.HTML(layout={"width": f"{width}px"})
-        self.image = widgets.Image(format="png", layout={"width": f"{width}px"})
-        super().__init__([self.heading, self.image], layout={"display": "none", "margin": "0 8px 8px 0"})
+        size = {"width": f"{width}px", "max_width": "100%"}
+        self.heading = widgets.HTML(layout=size)
+        self.image = widgets.Image(format="png", layout=size)
+        layout = {"display": "none", "margin": "0 8px 8px 0", "max_width": "100%"}
+        super().__init__([self.heading, self.image], layout=layout)
 
     def show(self, pixels, caption=None, palette=None):
         """Put a picture on the page, enlarged to the width of the panel if it is smaller.
@@ -360,7 +368,6 @@ def short(number):
 
 def composed(title, rows, gap=8, line=15):
     """One picture of rows of panels under their captions: `(H, W, 3)` uint8, black on white."""
-    fonts = [ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size) for size in (11, 13)]
     captions = [[textwrap.wrap(panel.caption, round(panel.width / 6.5)) for panel in row] for row in rows]
     pictures = [[panel.drawn() for panel in row] for row in rows]
     width = max(sum(picture.shape[1] + gap for picture in row) for row in pictures) + gap
@@ -370,11 +377,11 @@ def composed(title, rows, gap=8, line=15):
     top = 20 * len(titles) + gap
     canvas = Image.new("RGB", (width, top + sum(heights)), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.multiline_text((gap, 4), "\n".join(titles), fill="black", font=fonts[1])
+    draw.multiline_text((gap, 4), "\n".join(titles), fill="black", font=font(13))
     for head, height, words, row in zip(heads, heights, captions, pictures, strict=True):
         left = gap
         for lines, picture in zip(words, row, strict=True):
-            draw.multiline_text((left, top), "\n".join(lines), fill="black", font=fonts[0], spacing=2)
+            draw.multiline_text((left, top), "\n".join(lines), fill="black", font=font(11), spacing=2)
             canvas.paste(Image.fromarray(picture), (left, top + head))
             left += picture.shape[1] + gap
         top += height
@@ -386,7 +393,8 @@ def small_png(pixels):
     for share, colours in ((1, 256), (1, 128), (1, 64), (0.5, 256), (0.5, 64), (0.35, 128), (0.25, 64)):
         small = images.resize(pixels, tuple(max(1, round(share * side)) for side in pixels.shape[:2]))
         file = io.BytesIO()
-        Image.fromarray(small).quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+        few = Image.fromarray(small).quantize(colours, QUANTIZE, dither=Image.Dither.NONE)
+        few.save(file, "PNG", optimize=True)
         if file.tell() <= LARGEST_STATIC:
             break
     return file.getvalue()
