@@ -10,6 +10,7 @@ import pytest
 
 from helpers import exercises, images, models
 from helpers.exercises import Exercise, Prediction, number, word, words
+from tests.tools import notebook as nb
 
 
 @pytest.fixture
@@ -157,6 +158,9 @@ PLAUSIBLE_BUT_WRONG = {
     "06.2": [[2, -1], [0.5, 0.5], [0, 0], [1, 0]],
     "06.3": [0, 2, 6, 100],
     "06.4": ["lemur", "koala", "hedgehog", "duck"],
+    "07.1": [99, 7, 28, 10],
+    "07.2": [0.94, 0.93, 63, 0.37],
+    "07.3": ["koala", "coffee", "lemur"],
 }
 
 
@@ -263,7 +267,7 @@ def test_unknown_prediction_and_unknown_letter(foretold, id, choice, says):
 
 
 # The letters of what happens with the bundled networks. A change here changes what a lesson is about.
-HAPPENS = {"00": "BA", "01": "ACB", "02": "AC", "03": "CAA", "04": "BAC", "05": "ABC", "06": "CAB"}
+HAPPENS = {"00": "BA", "01": "ACB", "02": "AC", "03": "CAA", "04": "BAC", "05": "ABC", "06": "CAB", "07": "AAC"}
 
 
 @pytest.mark.parametrize("id", exercises.PREDICTIONS)
@@ -275,3 +279,10 @@ def test_every_prediction_comes_out_as_the_notebook_tells(id):
     assert exercises.LETTERS[place] == HAPPENS[id[:2]][int(id[4:]) - 1]
     assert re.search(r"\d", numbers)
     assert numbers.endswith(".")
+
+
+@pytest.mark.parametrize("path", nb.paths(), ids=lambda path: path.stem)
+def test_notebook_asks_what_is_registered_for_it(path):
+    cells = nb.code_cells(nb.read(path))
+    registered = [id for id in [*exercises.EXERCISES, *exercises.PREDICTIONS] if id.startswith(path.stem[:2])]
+    assert sorted(filter(None, [*map(nb.exercise, cells), *map(nb.prediction, cells)])) == sorted(registered)

@@ -59,6 +59,13 @@ def good(tmp_path):
     for n in range(5):
         printed = nbformat.v4.new_output("stream", name="stdout", text=f"{n}\n")
         notebook.cells.append(nbformat.v4.new_code_cell(f"print({n})", outputs=[printed]))
+    notebook.cells.append(nbformat.v4.new_code_cell('predict("01.P1")'))
+    for n in range(1, 4):
+        notebook.cells.append(nbformat.v4.new_code_cell(f'check("01.{n}", ...)'))
+        right = nbformat.v4.new_output("stream", name="stdout", text=f"01.{n}: Right. It is.\n")
+        solution = nbformat.v4.new_code_cell(f'{nb.FOLD}\ncheck("01.{n}", {n})', outputs=[right])
+        solution.metadata = nbformat.from_dict({"tags": ["solution"], "jupyter": {"source_hidden": True}})
+        notebook.cells.append(solution)
     shown = nbformat.v4.new_output("display_data", {"image/png": picture(), "text/plain": "<Figure size 1x1>"})
     notebook.cells.append(nbformat.v4.new_code_cell("figure", outputs=[shown]))
     for place, cell in enumerate(nb.code_cells(notebook), 1):
@@ -131,6 +138,22 @@ def only_a_figure(notebook):
     notebook.cells[3].outputs = notebook.cells[-1].outputs
 
 
+def without_a_prediction(notebook):
+    next(cell for cell in notebook.cells if cell.source.startswith("predict")).source = "pass"
+
+
+def only_two_exercises(notebook):
+    next(cell for cell in notebook.cells if "..." in cell.source).source = "pass"
+
+
+def solution_that_is_not_right(notebook):
+    notebook.cells[-2].outputs[0].text = "01.3: Not yet. Hint: think\n"
+
+
+def solution_in_the_open(notebook):
+    notebook.cells[-2].metadata = nbformat.from_dict({"tags": ["solution"]})
+
+
 def without_badge(notebook):
     notebook.cells[0].source = "# A title\n\nThe first sentence."
 
@@ -167,6 +190,10 @@ def invalid(notebook):
         (ignored_numbers, "4 code cells with compared text"),
         (numbers_ignored_by_comment, "4 code cells with compared text"),
         (only_a_figure, "4 code cells with compared text"),
+        (without_a_prediction, "0 predictions, at least 1"),
+        (only_two_exercises, "2 exercises, at least 3"),
+        (solution_that_is_not_right, "no solution of exercise 01.3 came out right"),
+        (solution_in_the_open, "is not folded"),
         (without_badge, "lacks the badge"),
         (badge_of_another, "lacks the badge"),
         (changed_bootstrap, "not the bootstrap cell"),

@@ -60,7 +60,7 @@ def _nine_projections():
     inside = [box.min() >= 0 and box.max() <= 160 for box in found.patches.boxes]  # not cut off by the border
     likeness = np.corrcoef(found.projections[inside].reshape(sum(inside), -1)).min()
     place = 2 - int(likeness > 0.8) - int(likeness > 0.999)
-    return place, f"Of the {sum(inside)} that lie inside their photograph, any two have {likeness:.2f} or more."
+    return place, f"For the {sum(inside)} that lie inside their photograph, the least correlation is {likeness:.2f}."
 
 
 def _another_feature():
@@ -108,8 +108,8 @@ PREDICTIONS = {
         "Nine patches of nine photographs, which excite one channel of `block1_conv2` most, are sent back to the"
         " pixels. No pooling lies between this layer and the pixels. How far will the nine projections differ?",
         (
-            "not at all: one picture nine times (correlation 1)",
-            "in details (correlations from 0.8 to 1)",
+            "not at all: one picture nine times, correlation 1",
+            "in details: correlations from 0.8 to 1",
             "by far: nine pictures, as different as the patches",
         ),
         _nine_projections,

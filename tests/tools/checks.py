@@ -10,6 +10,8 @@ LONGEST_CELL = 20  # lines
 LARGEST_FILE = 3_000_000  # bytes
 LARGEST_PICTURE = {"image/gif": 500_000}  # bytes; any other kind: 150 kB
 FEWEST_COMPARED = 5  # code cells with text that a regression run compares
+FEWEST_EXERCISES = 3
+FEWEST_PREDICTIONS = 1
 JET = re.compile(r"""["']jet["']|\bcm\.jet\b|\.jet\(|COLORMAP_JET""")
 
 
@@ -75,10 +77,29 @@ def has_even_colours(notebook, path):
 
 
 def has_compared_numbers(notebook, path):
-    compared = [cell for cell in nb.code_cells(notebook) if nb.is_compared(cell) and nb.texts(cell)]
+    printing = [cell for cell in nb.code_cells(notebook) if nb.texts(cell) and nb.is_compared(cell)]
+    compared = [cell for cell in printing if not (nb.exercise(cell) or nb.prediction(cell) or nb.is_solution(cell))]
     if len(compared) < FEWEST_COMPARED:
         return [f"{len(compared)} code cells with compared text, at least {FEWEST_COMPARED}"]
     return []
+
+
+def has_exercises(notebook, path):
+    """Enough of them, each with a folded solution that came out right."""
+    cells, problems = nb.code_cells(notebook), []
+    asked = [nb.exercise(cell) for cell in cells if nb.exercise(cell)]
+    predictions = [nb.prediction(cell) for cell in cells if nb.prediction(cell)]
+    if len(asked) < FEWEST_EXERCISES:
+        problems.append(f"{len(asked)} exercises, at least {FEWEST_EXERCISES}")
+    if len(predictions) < FEWEST_PREDICTIONS:
+        problems.append(f"{len(predictions)} predictions, at least {FEWEST_PREDICTIONS}")
+    solutions = [cell for cell in cells if nb.is_solution(cell)]
+    said = "\n".join(text for cell in solutions for text in nb.texts(cell))
+    problems += [f"no solution of exercise {id} came out right" for id in asked if f"{id}: Right." not in said]
+    for cell in solutions:
+        if not cell.metadata.get("jupyter", {}).get("source_hidden") or not cell.source.startswith(nb.FOLD):
+            problems.append(f"{_name(cell)} is not folded: it starts with {nb.FOLD!r}, and its source is hidden")
+    return problems
 
 
 def has_badge(notebook, path):
@@ -108,6 +129,7 @@ RULES = [
     has_short_cells,
     has_even_colours,
     has_compared_numbers,
+    has_exercises,
     has_badge,
     has_bootstrap,
     has_no_dead_links,

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 START = FOLDER / "00_start_here.ipynb"
 
+FOLD = '# @title Solution { display-mode: "form" }'  # first line of a solution: Colab folds the cell
+
 
 def bootstrap():
     """The one text of the first code cell.
@@ -129,6 +131,22 @@ def texts(cell):
         if text.strip() and not text.startswith(("<Figure", "<IPython.core.display")):
             found.append(text)
     return found
+
+
+def exercise(cell):
+    """Number of the exercise that a cell leaves to the reader, or None."""
+    found = re.search(r'^check\("([\w.]+)", \.\.\.\)$', cell.source, re.MULTILINE)
+    return found and found.group(1)
+
+
+def prediction(cell):
+    """Number of the prediction that a cell asks for, or None."""
+    found = re.search(r'^predict\("([\w.]+)"\)$', cell.source, re.MULTILINE)
+    return found and found.group(1)
+
+
+def is_solution(cell):
+    return "solution" in tags(cell)
 
 
 def is_compared(cell):

@@ -1,0 +1,154 @@
+"""Copies for a class in build/handout/: python -m tests.tools.handout
+
+Each notebook becomes a student copy, without solutions and outputs, and an instructor copy with everything, solutions
+unfolded; both as a notebook and as a page to print. The notebooks are taken as they are committed, nothing is executed.
+"""
+
+import copy
+import html
+import re
+import shutil
+
+import nbformat
+
+from tests.tools import gallery, run
+from tests.tools import notebook as nb
+
+FOLDER = run.BUILD / "handout"
+KINDS = ("student", "instructor")
+
+# The notebooks look for the package next to their folder. A copy lies deeper, or wherever a student has put it.
+AT_HOME = "sys.path.insert(0, str(Path.cwd().parent))"
+ANYWHERE = """\
+homes = [folder for folder in Path.cwd().parents if (folder / "helpers" / "exercises.py").exists()]
+if not homes:
+    raise FileNotFoundError("Move this notebook into the folder `notebooks` of the collection, and open it there.")
+sys.path.insert(0, str(homes[0]))"""
+
+PRINT = """<style>
+  .room { height: 7em; border: 1px solid #999; border-radius: 4px; padding: 4px 8px; color: #777; }
+  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+  @page { margin: 16mm 15mm; }
+  @media print {
+    nav { display: none; }
+    body, main { font-size: 10.5pt; max-width: none; padding: 0; }
+    .jp-RenderedHTMLCommon { font-size: 10.5pt; }
+    .highlight pre, .jp-RenderedText pre, .jp-RenderedHTMLCommon pre { font-size: 8.5pt; white-space: pre-wrap;
+      overflow-wrap: anywhere; }
+    .jp-InputArea-editor .highlight, .jp-RenderedText, .jp-RenderedHTML, .jp-OutputArea-child { overflow: visible; }
+    h1, h2, h3, .jp-MarkdownCell:has(h2:last-child), .jp-MarkdownCell:has(h3:last-child) { break-after: avoid; }
+    img, svg, table, tr, pre, li, .room, .jp-Cell-inputWrapper:not(:has(p)), .jp-OutputArea-child {
+      break-inside: avoid; }
+    p { orphans: 3; widows: 3; }
+    img { max-height: 225mm; object-fit: contain; object-position: left; }
+    a { color: inherit; text-decoration: none; }
+  }
+</style>
+</head>"""
+
+INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Handouts</title>
+<style>
+  body {{ font: 17px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; padding: 1.5rem 1rem; max-width: 60rem; }}
+  table {{ border-collapse: collapse; }}
+  th, td {{ text-align: left; vertical-align: top; padding: 0.4rem 1rem 0.4rem 0; border-top: 1px solid #ccc; }}
+  a {{ color: #0b57a4; }}
+</style>
+<h1>Handouts</h1>
+<p>Student copies have neither solutions nor outputs; the questions and the places for the answers are left. Instructor
+copies have everything, with the solutions unfolded. The pages are made for paper, A4 or Letter. The notebooks run where
+they are, and in the folder <code>notebooks</code> of any copy of the collection; on Colab they fetch it themselves.</p>
+<table>
+<tr><th>notebook</th><th>for students</th><th>for the instructor</th></tr>
+{rows}
+</table>
+</html>
+"""
+
+
+def student(notebook):
+    """A copy without solutions and outputs. What is left of the outputs are the options of the predictions."""
+    found = _movable(notebook)
+    first = found.cells[0]
+    first.source = re.sub(r"\n*\[!\[Open in Colab\].*", "", first.source)  # it leads to the solutions
+    found.cells = [cell for cell in found.cells if not nb.is_solution(cell)]
+    for cell in nb.code_cells(found):
+        cell.execution_count = None
+        if not nb.prediction(cell):
+            cell.outputs = []
+    return found
+
+
+def instructor(notebook):
+    """A copy with everything in it, and nothing folded."""
+    found = _movable(notebook)
+    for cell in found.cells:
+        cell.get("metadata", {}).pop("jupyter", None)
+        cell.source = cell.source.replace(nb.FOLD, "# Solution")
+    return found
+
+
+def _movable(notebook):
+    """A copy of a notebook that finds the package from whatever folder of the collection it lies in."""
+    found = copy.deepcopy(notebook)
+    cell = next(cell for cell in found.cells if "bootstrap" in nb.tags(cell))
+    if AT_HOME not in cell.source:
+        raise ValueError(f"the bootstrap cell has lost the line {AT_HOME!r} that a handout replaces")
+    cell.source = cell.source.replace(AT_HOME, ANYWHERE)
+    return found
+
+
+def page(notebook, name, kind):
+    """A page to print; the student's has room for answers."""
+    if kind == "student":
+        notebook = _with_room(notebook)
+    body = run.page(notebook, name).replace('href="index.html"', 'href="../index.html"')
+    return body.replace("</head>", PRINT, 1)
+
+
+def _with_room(notebook):
+    """A copy with a box to write into under each exercise and each prediction."""
+    found = copy.deepcopy(notebook)
+    cells = []
+    for cell in found.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and (nb.exercise(cell) or nb.prediction(cell)):
+            words = "My answer:" if nb.exercise(cell) else "My prediction, and why it comes out like this:"
+            cells.append(nbformat.v4.new_markdown_cell(f'<div class="room">{words}</div>'))
+    found.cells = cells
+    return found
+
+
+def _row(name, title):
+    links = "".join(
+        f'<td><a href="{kind}/{name}.html">page to print</a><br><a href="{kind}/{name}.ipynb">notebook</a></td>'
+        for kind in KINDS
+    )
+    return f"<tr><td>{html.escape(title)}</td>{links}</tr>"
+
+
+def write(paths, folder):
+    """Write both copies of each notebook, as notebook and as page, and an index of all into `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = []
+    for kind in KINDS:
+        shutil.copytree(gallery.THUMBNAILS, folder / kind / "thumbnails")
+    for path in paths:
+        source = nb.read(path)
+        for kind, made in (("student", student(source)), ("instructor", instructor(source))):
+            nb.write(made, folder / kind / path.name)
+            (folder / kind / f"{path.stem}.html").write_text(page(made, path.stem, kind), encoding="utf-8")
+        rows.append(_row(path.stem, nb.title(source)))
+    (folder / "index.html").write_text(INDEX.format(rows="\n".join(rows)), encoding="utf-8")
+
+
+def main():
+    write(nb.paths(), FOLDER)
+    print(f"Open {(FOLDER / 'index.html').as_uri()}")
+
+
+if __name__ == "__main__":
+    main()
