@@ -172,8 +172,11 @@ class Dreamer(Explorer):
     def _tell(self, found):
         """The objective before and after, in words."""
         kind = "mean square of its outputs" if self.settings.channel is None else "mean output"
+        before, after = (
+            f"{score:,.0f}" if abs(score) >= 100 else f"{score:.3g}" for score in (found.before, found.after)
+        )
         times = f", {found.after / found.before:.3g} times as much" if 0 < found.before < found.after else ""
-        words = f"{self.settings}, {kind}: {found.before:.3g} in the photograph, {found.after:.3g} in the dream{times}."
+        words = f"{self.settings}, {kind}: {before} in the photograph, {after} in the dream{times}."
         if found.after <= found.before:
             words += " It did not rise: take another channel or layer, or a smaller step."
         return words if found.done == found.total else f"{words} Press Dream for all {found.total} steps."
