@@ -4,6 +4,7 @@
 #   make app                        the explorers as an app in the browser, without code                ARGS=--no-browser
 #   make test                       every test and every notebook      MARK="not registry" leaves a group out
 #   make run                        execute all notebooks, write a gallery to build/index.html
+#   make handout                    for a class: student and instructor copies, and pages to print, in build/handout/
 #   make test-peers                 compare with other libraries, in an environment of their own (several GB)
 #   make test-colab                 run every notebook with the versions of Colab, in an environment of their own
 #
@@ -26,7 +27,7 @@ MARK ?=
 ONLY ?= notebooks/*.ipynb
 FOLDERS := helpers tests data notebooks
 
-.PHONY: help venv lab app test test-peers test-colab run notebooks gallery publish format lock clean
+.PHONY: help venv lab app test test-peers test-colab run handout notebooks gallery publish format lock clean
 
 help:
 	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
@@ -69,6 +70,9 @@ $(COLAB)/installed: tests/colab/requirements.txt
 
 run: venv
 	$(BIN)/python -m tests.tools.run
+
+handout: venv
+	$(BIN)/python -m tests.tools.handout
 
 notebooks: venv
 	$(BIN)/python -m tests.tools.execute $(ONLY)

@@ -36,11 +36,13 @@ PRINT = """<style>
     .highlight pre, .jp-RenderedText pre, .jp-RenderedHTMLCommon pre { font-size: 8.5pt; white-space: pre-wrap;
       overflow-wrap: anywhere; }
     .jp-InputArea-editor .highlight, .jp-RenderedText, .jp-RenderedHTML, .jp-OutputArea-child { overflow: visible; }
-    h1, h2, h3, .jp-MarkdownCell:has(h2:last-child), .jp-MarkdownCell:has(h3:last-child) { break-after: avoid; }
+    h1, h2, h3, .jp-MarkdownCell:has(h2:last-child), .jp-MarkdownCell:has(h3:last-child),
+      .jp-CodeCell:has(img), .jp-CodeCell:has(+ .jp-MarkdownCell .room) { break-after: avoid; }
     img, svg, table, tr, pre, li, .room, .jp-Cell-inputWrapper:not(:has(p)), .jp-OutputArea-child {
       break-inside: avoid; }
     p { orphans: 3; widows: 3; }
     img { max-height: 225mm; object-fit: contain; object-position: left; }
+    mjx-container svg * { stroke: none; }
     a { color: inherit; text-decoration: none; }
   }
 </style>
