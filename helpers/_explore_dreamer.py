@@ -13,7 +13,7 @@ from ._background import Background
 from ._gallery import Activations, Cache, Gallery, as_pixels
 from ._widgets import MARK, WIDTH, WRAPPED, Chooser, Explorer, Number, Panel
 
-SIZE = 288  # side of the pictures for a network that takes any size
+SIZE = 256  # side of the pictures for a network that takes any size
 SCALE = 1.4  # from one octave to the next
 SMALLEST = 72  # pixels, of the first octave
 AT_ONCE = 2  # octaves that are dreamt before anybody presses a button: the small ones, which are quick

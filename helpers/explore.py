@@ -38,7 +38,7 @@ def layers(model=None, *, pictures=None, layer=None):
         ValueError: a network that takes other inputs, an unknown layer, or `pictures` that cannot be read.
     """
     if model is None:
-        model, layer = models.load(), layer or "block5a_expand_relu"
+        model, layer = models.load(), layer or "block6b_add"
     return _explore_layers.Layers(model, pictures, layer)
 
 
@@ -99,7 +99,7 @@ def dreamer(model=None, *, pictures=None, layer=None):
 
     Args:
         model: as for `layers`, of fixed size or not: a network of fixed size dreams on pictures of its size, another
-            one on 288 × 288 pixels. None for VGG19.
+            one on 256 × 256 pixels. None for VGG19.
         pictures: as for `layers`; with values from 0 to 255.
         layer: the layer to begin with, as for `layers`.
 

@@ -64,17 +64,17 @@ def test_the_dream_is_that_of_deep_dream_and_its_numbers_are_told(explorer, mode
 def test_it_begins_with_the_first_two_octaves_of_the_dream():
     model = zoo._randomised(keras.Sequential([keras.Input((None, None, 3)), L.Conv2D(4, 3, strides=16, name="conv")]))
     explorer = explore.dreamer(model, pictures=["koala"], layer="conv")
-    assert explorer.gallery["koala"].shape == (288, 288, 3) and explorer.octaves.value == 4
+    assert explorer.gallery["koala"].shape == (256, 256, 3) and explorer.octaves.value == 4
     assert _gallery.Gallery(model, ["koala"])["koala"].shape == (224, 224, 3)
     photograph = explorer.gallery["koala"]
     small = list(dream.frames(model, photograph, "conv"))[11 + 10].picture
-    np.testing.assert_array_equal(explorer.found.picture, dream.resized(small, photograph, (288, 288)))
+    np.testing.assert_array_equal(explorer.found.picture, dream.resized(small, photograph, (256, 256)))
     np.testing.assert_array_equal(decoded(explorer.after), shown(explorer.found.picture))
     assert "After 20 of 40 steps" in explorer.after.caption
     with pytest.raises(ValueError, match="conc.*'conv'"):
         explore.dreamer(model, pictures=["koala"], layer="conc")
     with pytest.raises(ValueError, match="from 0 to 255"):
-        explore.dreamer(model, pictures=[np.full((288, 288, 3), 300.0)])
+        explore.dreamer(model, pictures=[np.full((256, 256, 3), 300.0)])
 
 
 def test_every_setting_counts(explorer, model):

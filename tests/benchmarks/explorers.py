@@ -121,26 +121,23 @@ def until_it_changes(explorer):
         explorer.work.wait()
 
 
-def dream(explorer):
-    """Dream with what is set."""
-    explorer.work.begin.click()
-    explorer.work.wait()
+def until_it_ends(explorer):
+    """Steps that dream with ever more steps in each octave, 10 at last."""
+    for count in (2, 10):
+        explorer.steps.value = count
+        yield lambda: (explorer.work.begin.click(), explorer.work.wait())
 
 
 def dreamer(name, layer):
     """Rows of `explore.dreamer`."""
     explorer = explore.dreamer(models.load(name, size="any"), layer=layer)
-    what = f"{layer}, 288 × 288: "
+    what = f"{layer}, 256 × 256: "
     yield row(explorer, name, f"{what}until the picture changes", until_it_changes(explorer), FIRST)
-    explorer.steps.value = 10
-    yield row(explorer, name, f"{what}a dream of 4 × 10 steps", iter([lambda: dream(explorer)]), DREAM)
+    yield row(explorer, name, f"{what}a dream of 4 × 10 steps", until_it_ends(explorer), DREAM)
     yield row(explorer, name, "wiping", setting(explorer.wipe, range(STEPS)), COMPUTED)
-    yield row(explorer, name, "back and forth between two dreams", setting(explorer.steps, (10, 11)), COMPUTED)
-    explorer.what.value = "one channel"
+    yield row(explorer, name, "back and forth between two dreams", setting(explorer.steps, (2, 10)), COMPUTED)
     names = explorer.gallery.names
     yield row(explorer, name, "another picture, not dreamt yet", setting(explorer.chooser.menu, names), COMPUTED)
-    layers = list(explorer.maps.shapes)[-STEPS:]
-    yield row(explorer, name, "another layer, for its strongest channel", setting(explorer.layer, layers), PASS)
 
 
 def occluder(name):
