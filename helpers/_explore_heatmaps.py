@@ -63,12 +63,12 @@ class Result(NamedTuple):
     words: str  # why it refused
     passes: int  # of the network, with or without the way back
     seconds: float
-    compiled: bool  # the time includes the compiling
+    is_first: bool  # the time may include compiling
 
     @property
     def cost(self):
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
-        return f"{passes}, {self.seconds:.2g} s{', compiling included' if self.compiled else ''}"
+        return f"{passes}, {self.seconds:.2g} s{' the first time' if self.is_first else ''}"
 
 
 class Heatmaps(Explorer):
@@ -235,8 +235,8 @@ class Heatmaps(Explorer):
         else:
             pixels = images.colorize(values, cmap, limits)
         less = " (less its mean)" if METHODS[name].from_mean else ""
-        caption = f"{name}{less}: {self.result(name).cost}. Colours from {limits[0]:.2g} to {limits[1]:.2g}."
-        panel.show(pixels, caption)
+        colours = f"Colours from {limits[0]:.2g} to {limits[1]:.2g}." if values.any() else "Zero everywhere."
+        panel.show(pixels, f"{name}{less}: {self.result(name).cost}. {colours}")
 
     def _show_nothing(self, panel, name):
         found = self.result(name)

@@ -393,7 +393,7 @@ def small_png(pixels):
     for share, colours in ((1, 256), (1, 128), (1, 64), (0.5, 256), (0.5, 64), (0.35, 128), (0.25, 64)):
         small = images.resize(pixels, tuple(max(1, round(share * side)) for side in pixels.shape[:2]))
         file = io.BytesIO()
-        few = Image.fromarray(small).quantize(colours, QUANTIZE, dither=Image.Dither.NONE)
+        few = Image.fromarray(small).quantize(colours, QUANTIZE, kmeans=1, dither=Image.Dither.NONE)
         few.save(file, "PNG", optimize=True)
         if file.tell() <= LARGEST_STATIC:
             break

@@ -137,6 +137,7 @@ def test_class_from_the_menu_and_by_number(small):
         f"class {order[1]}" in small.about.value and f"{scores[order[1]]:.1%}".replace("%", " %") in small.about.value
     )
     small.chooser.menu.value = "two"
+    assert "first time" not in small.panels[0].caption
     assert small.target == small.model(noise(2)[None].astype("float32")).numpy().argmax()
 
 
@@ -213,6 +214,8 @@ def test_all_methods_on_networks_of_every_build(name):
 def test_digits_photographs_and_uploads():
     explorer = explore.heatmaps(models.load("mnist_cnn"))
     check_the_rules(explorer)
+    assert not cam.grad_cam(explorer.model, explorer.gallery["digit 0"]).any()
+    assert explorer.panels[5].caption.endswith(" s the first time. Zero everywhere.")
     upload(explorer.chooser, "mine.png", encoded(noise(4, (40, 40, 3)), "PNG"))
     assert explorer.chooser.value == "mine.png" and explorer.problem.value == ""
     explorer = explore.heatmaps()
