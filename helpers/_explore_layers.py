@@ -100,7 +100,7 @@ class ChannelExplorer(Explorer):
         labels = [(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()]
         self.chooser = Chooser(self.gallery)
         self.layer = widgets.Dropdown(
-            options=labels, value=layer, description="Layer", style=WIDE, layout={"width": "400px"}
+            options=labels, value=layer, description="Layer", style=WIDE, layout={"width": "400px", "max_width": "100%"}
         )
         self.channel = Number("Channel", live=self.LIVE)
         self.statistics = widgets.HTML()
@@ -224,8 +224,13 @@ class Layers(ChannelExplorer):
         if not self.strongest.is_ready(self.layer.value):
             self.patches.hide()
             return
-        names, _, patches = zip(*self.strongest.patches(self.layer.value, self.shape, self.channel.value), strict=True)
-        self.patches.show(patch_sheet(patches), f"Strongest patches: {', '.join(names)}.")
+        names, scores, patches = zip(
+            *self.strongest.patches(self.layer.value, self.shape, self.channel.value), strict=True
+        )
+        caption = f"Strongest patches: {', '.join(names)}."
+        if len(scores) > 1 and scores[0] == scores[-1]:
+            caption += f" All reach {short(scores[0])}, the most that this layer can say: their order means nothing."
+        self.patches.show(patch_sheet(patches), caption)
 
     def _show_mosaic(self, maps, signed):
         channel, shared = self.channel.value, self.shared.value

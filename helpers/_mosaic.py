@@ -13,7 +13,7 @@ from ._widgets import MARK, marked
 WIDTH = 928  # pixels, that of four panels
 LEFT, TOP, GAP = 40, 18, 2  # pixels for the numbers of the rows, of the columns, and between the tiles
 SHADES = 248  # colours of the palette that belong to the map; then the frame, and seven greys from white to black
-FRAME, WHITE, BLACK = 248, 249, 255
+FRAME, WHITE, GREY, BLACK = 248, 249, 251, 255
 
 
 class Mosaic(NamedTuple):
@@ -59,9 +59,12 @@ def draw(maps, signed, shared=False):
     largest = np.abs(tiles).max(None if shared else (0, 1), keepdims=True)
     shares = tiles / np.where(largest > 0, largest, 1)
     shades = np.rint((SHADES - 1) * ((shares + 1) / 2 if signed else shares)).astype(np.uint8)
-    drawn = images.tile(np.moveaxis(shades, -1, 0), mosaic.columns, GAP, WHITE)
+    # Grey between the tiles: in signed maps white is zero.
+    drawn = images.tile(np.moveaxis(shades, -1, 0), min(mosaic.columns, mosaic.channels), GAP, GREY)
     canvas = np.full((TOP + len(drawn), WIDTH), WHITE, np.uint8)
     canvas[TOP:, LEFT : LEFT + drawn.shape[1]] = drawn
+    top, _, _, right = mosaic.box(mosaic.channels - 1)
+    canvas[top:, right:] = WHITE
     return _numbered(canvas, mosaic)
 
 

@@ -469,6 +469,15 @@ def test_patches_are_those_of_the_helper_and_one_search_serves_the_layer(layers,
     assert not layers.patches.is_shown
 
 
+def test_it_is_told_where_the_strongest_patches_cannot_be_ranked(layers):
+    layers.layer.value = "block5a_expand_relu"  # ends in a ReLU6
+    layers.find.click()
+    assert "All reach 6" in layers.patches.caption
+    layers.layer.value = "block2b_add"
+    layers.find.click()
+    assert "All reach" not in layers.patches.caption
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_mosaic_holds_every_channel_at_its_number(layers, network, shared):
     layers.layer.value = "block3a_expand_relu"
