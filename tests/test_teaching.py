@@ -15,7 +15,7 @@ NOTEBOOKS = {path.name: nb.read(path) for path in nb.paths()}
 LINK = re.compile(r"""^\[(.+?)\]: (\S+\.ipynb)#cell-id=(\S+) (["'])(.+)\4$""", re.MULTILINE)
 LINKS = {label: (name, id, shown) for label, name, id, _, shown in LINK.findall(DEFINITIONS)}
 CODE = re.compile(r"```.*?```|`[^`]+`", re.DOTALL)
-EXERCISE = r"\b0\d\.\d\b"
+QUESTION = r"\b0\d\.P?\d\b"  # 03.2 is an exercise, 03.P2 a prediction
 
 
 def plain(text):
@@ -35,6 +35,14 @@ def code(name):
     return "\n".join(cell.source for cell in nb.code_cells(NOTEBOOKS[name]))
 
 
+def questions(text):
+    """The exercises and predictions that a text names; "03.1 to 03.4" names four."""
+    found = set(re.findall(QUESTION, text))
+    for first, last in re.findall(rf"({QUESTION}) to ({QUESTION})", text):
+        found |= {first[:-1] + str(number) for number in range(int(first[-1]), int(last[-1]) + 1)}
+    return found
+
+
 def labels(text):
     """Labels of links in a text; brackets that hold numbers only are matrices and lists."""
     found = re.findall(r"\[([^\[\]]+)\](?!\()", CODE.sub("", text))
@@ -45,7 +53,7 @@ def blocks():
     """Paragraphs and rows of tables, each with the cells that it links to."""
     for block in re.split(r"\n\s*\n|\n(?=\|)", TEXT):
         linked = [LINKS[label] for label in labels(block)]
-        yield block, [(name, cells(name)[id]) for name, id, _ in linked]
+        yield block, [(name, cells(name)[id]) for name, id, _ in linked if id in cells(name)]
 
 
 def test_every_label_is_a_link_and_every_link_is_used():
@@ -84,11 +92,12 @@ def test_quoted_outputs_are_printed_by_the_cells_beside_them():
     assert count > 40
 
 
-def test_exercises_are_those_of_the_notebooks():
-    asked = {id for name in NOTEBOOKS for id in re.findall(rf'check\("({EXERCISE})"', code(name))}
-    assert set(re.findall(EXERCISE, TEXT)) == asked
+def test_exercises_and_predictions_are_those_of_the_notebooks():
+    asked = {id for name in NOTEBOOKS for id in re.findall(rf'(?:check|predict)\("({QUESTION})"', code(name))}
+    assert questions(TEXT) == asked
     table = TEXT.partition("| on paper, 5 minutes |")[2].partition("\n\n")[0]
-    assert Counter(re.findall(EXERCISE, table)) == Counter(asked), "each exercise stands once in the table of grading"
+    exercises = Counter(id for id in asked if "P" not in id)
+    assert Counter(re.findall(QUESTION, table)) == exercises, "each exercise stands once in the table of grading"
 
 
 def test_times_are_those_that_the_notebooks_give():
@@ -98,12 +107,19 @@ def test_times_are_those_that_the_notebooks_give():
         assert time in NOTEBOOKS[LINKS[number][0]].cells[0].source.lower(), number
 
 
+def test_commands_are_in_the_makefile():
+    commands = set(re.findall(r"`make (\w+)", TEXT))
+    makefile = (nb.ROOT / "Makefile").read_text(encoding="utf-8")
+    assert commands
+    assert [one for one in commands if not re.search(rf"^{one}:", makefile, re.MULTILINE)] == []
+
+
 def test_marks_of_the_exam_add_up():
     exam = TEXT.partition("### Short facts")[2].partition("## Grading")[0]
-    questions = re.split(r"^\*\*(\d+)\.\*\* \((\d)\)", exam, flags=re.MULTILINE)[1:]
-    marks = {int(number): int(mark) for number, mark in zip(questions[::3], questions[1::3], strict=True)}
+    parts = re.split(r"^\*\*(\d+)\.\*\* \((\d)\)", exam, flags=re.MULTILINE)[1:]
+    marks = {int(number): int(mark) for number, mark in zip(parts[::3], parts[1::3], strict=True)}
     assert list(marks) == list(range(1, len(marks) + 1))
-    for number, mark, text in zip(questions[::3], questions[1::3], questions[2::3], strict=True):
+    for number, mark, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         assert sum(map(int, re.findall(r"\*\*\((\d)\)\*\*", text.partition("\n> ")[2]))) == int(mark), number
     total, chosen, short = re.search(r"(\d+) marks in all.*? take ([\d, ]+) \((\d+) marks\)", TEXT, re.DOTALL).groups()
     assert sum(marks.values()) == int(total)
