@@ -165,10 +165,14 @@ class Number(widgets.HBox):
             readout=False,
             continuous_update=live,
             style=style,
-            layout={"width": "320px"},
+            layout={"width": "320px", "max_width": "98%"},
         )
         self.field = widgets.BoundedIntText(
-            value=value, max=high, description=f"{label} number", style=style, layout={"width": "190px"}
+            value=value,
+            max=high,
+            description=f"{label} number",
+            style=style,
+            layout={"width": f"{80 + 8 * len(f'{label} number')}px", "max_width": "98%"},  # room for four digits
         )
         self.link = traitlets.link((self.slider, "value"), (self.field, "value"))
         super().__init__([self.slider, self.field], layout=WRAPPED)
