@@ -25,6 +25,7 @@ COLAB_PYTHON ?= $(firstword $(shell for name in python3.12 python3 python $(HOME
 BIN := .venv/bin
 MARK ?=
 ONLY ?= notebooks/*.ipynb
+APP ?= notebooks/07_explorers.ipynb
 FOLDERS := helpers tests data notebooks
 
 .PHONY: help venv lab app test test-peers test-colab run handout notebooks gallery publish format lock clean
@@ -45,7 +46,7 @@ lab: venv
 
 # Each visitor gets a kernel of their own, which needs about a minute for the whole notebook: it appears cell by cell.
 app: venv
-	$(BIN)/voila notebooks/07_explorers.ipynb --progressive_rendering=True --VoilaExecutor.timeout=600 $(ARGS)
+	$(BIN)/voila $(APP) --progressive_rendering=True --VoilaExecutor.timeout=600 $(ARGS)
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(MARK)"

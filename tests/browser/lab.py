@@ -24,6 +24,5 @@ def run_all(page, path, minutes):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     wait_until(page, lambda: page.evaluate(COUNT) == cells or page.locator(ERROR).count(), 60 * minutes)
     expect(page.get_by_text(IDLE)).to_be_visible()
-    page.keyboard.press("Control+s")
-    wait_until(page, lambda: any(cell.execution_count for cell in nb.code_cells(nb.read(path))))
+    page.evaluate("jupyterapp.shell.currentWidget.context.save()")
     return nb.read(path)

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -48,8 +47,8 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, address, folder, settings):
-    """A server process in `folder`; yields once `address` answers. Its log is `settings`/log.txt.
+def running(command, port, folder, settings):
+    """A server process in `folder`; yields its address once it listens. Its log is `settings`/log.txt.
 
     settings: an empty folder; nothing that its user has configured counts, and nothing of it is changed.
     """
@@ -59,21 +58,21 @@ def running(command, address, folder, settings):
     with log.open("wb") as output:
         process = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait_for(address, process, log)
-        yield
+        _wait_for(port, process, log)
+        yield f"http://127.0.0.1:{port}"
     finally:
         _end(process)
 
 
-def _wait_for(address, process, log):
+def _wait_for(port, process, log):
     end = time.monotonic() + READY
     while True:
         try:
-            urllib.request.urlopen(address, timeout=5).close()
+            socket.create_connection(("127.0.0.1", port)).close()
             return
         except OSError as error:
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"no answer from {address}:\n{log.read_text('utf-8')[-3000:]}") from error
+                raise RuntimeError(f"{process.args} does not listen:\n{log.read_text('utf-8')[-3000:]}") from error
             time.sleep(0.2)
 
 
@@ -88,23 +87,20 @@ def _end(process):
 
 @contextlib.contextmanager
 def jupyterlab(folder, settings):
-    """JupyterLab on `folder`; yields the address of a file in it, to be completed by the path of the file."""
+    """JupyterLab on `folder`; yields an address to be completed by the path of a file in it."""
     port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", *LAB]
     apputils = settings / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     apputils.mkdir(parents=True)
     (apputils / "notification.jupyterlab-settings").write_text(NO_NEWS)
-    with running(command, f"{address}/api", folder, settings):
+    with running([sys.executable, "-m", "jupyterlab", f"--port={port}", *LAB], port, folder, settings) as address:
         yield f"{address}/lab/workspaces/test/tree"
 
 
 @contextlib.contextmanager
 def app(notebook, settings):
-    """`make app` with the tools of this environment; yields its address."""
+    """`make app` for a notebook, with the tools of this environment; yields its address."""
     port = free_port()
-    address = f"http://127.0.0.1:{port}"
     command = ["make", "app", f"APP={notebook}", f"ARGS=--no-browser --port={port}"]
     command += [f"BIN={Path(sys.executable).parent}", "--assume-old=.venv/installed"]
-    with running(command, f"{address}/voila/static/voila.js", nb.ROOT, settings):
+    with running(command, port, nb.ROOT, settings) as address:
         yield address

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.tools import run
 from tests.tools import notebook as nb
+from tests.tools import run
 
 pytestmark = pytest.mark.browser
 
