@@ -12,8 +12,10 @@ TEXT, _, DEFINITIONS = PAGE.partition("<!--")
 NOTEBOOKS = {path.name: nb.read(path) for path in nb.paths()}
 # The links stand at the end of the page: [label]: notebook#cell-id=… "what the cell shows". JupyterLab finds a cell of
 # another notebook by its id only, not by a heading.
-LINK = re.compile(r"""^\[(.+?)\]: (\S+\.ipynb)#cell-id=(\S+) (["'])(.+)\4$""", re.MULTILINE)
-LINKS = {label: (name, id, shown) for label, name, id, _, shown in LINK.findall(DEFINITIONS)}
+LINK = re.compile(r"""^\[(.+?)\]: (\S+\.ipynb)(?:#cell-id=(\S+))? (["'])(.+)\4$""", re.MULTILINE)
+LINKS = {  # a link to a notebook as a whole shows the title, in the first cell
+    label: (name, id or NOTEBOOKS[name].cells[0].id, shown) for label, name, id, _, shown in LINK.findall(DEFINITIONS)
+}
 CODE = re.compile(r"```.*?```|`[^`]+`", re.DOTALL)
 QUESTION = r"\b0\d\.P?\d\b"  # 03.2 is an exercise, 03.P2 a prediction
 
