@@ -100,8 +100,8 @@ class Prompt(widgets.VBox):
     def __init__(self, id, prediction):
         self.id, self.prediction = id, prediction
         self.letters = LETTERS[: len(prediction.options)]
-        items = "".join(f"<li>{_marked_up(option)}</li>" for option in prediction.options)
-        question = f"<b>{id}</b>&ensp;{_marked_up(prediction.question)}"
+        items = "".join(f"<li>{marked_up(option)}</li>" for option in prediction.options)
+        question = f"<b>{id}</b>&ensp;{marked_up(prediction.question)}"
         asked = widgets.HTML(_roomy(f'{question}<ol type="A" style="margin: 4px 0; padding-left: 2em">{items}</ol>'))
         self.buttons = widgets.ToggleButtons(
             options=list(self.letters),
@@ -121,7 +121,7 @@ class Prompt(widgets.VBox):
             words = _what_happens(self.prediction, self.letters.index(change.new))
         except Exception as error:  # in a callback it would end in a log that nobody sees
             words = f"This could not be computed ({error}). The next cell shows what happens."
-        self.happens.value = _roomy(f"<b>{_marked_up(words)}</b>")
+        self.happens.value = _roomy(f"<b>{marked_up(words)}</b>")
 
     def __repr__(self):
         """Question and options as text, for pages without a kernel."""
@@ -137,7 +137,7 @@ class Prompt(widgets.VBox):
         return {"application/vnd.jupyter.widget-view+json": view, "text/plain": repr(self)}
 
 
-def _marked_up(text):
+def marked_up(text):
     """Text as HTML; what stands between backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 

@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 
 from tests.tools import handout
 from tests.tools import notebook as nb
+from tests.tools.execute import CELL_TIMEOUT
 
 PATHS = nb.paths()
 ALL = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -135,7 +136,9 @@ def test_student_copy_runs_where_it_is_and_beside_the_originals(collection, plac
     folder = collection / place
     folder.mkdir(exist_ok=True)
     made = nb.read(collection / "build" / "handout" / "student" / nb.START.name)
-    client = NotebookClient(made, timeout=300, startup_timeout=120, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        made, timeout=CELL_TIMEOUT, startup_timeout=120, resources={"metadata": {"path": str(folder)}}
+    )
     client.execute()
     said = "\n".join(text for cell in nb.code_cells(made) for text in nb.texts(cell))
     assert "koala" in said

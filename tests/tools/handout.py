@@ -11,6 +11,7 @@ import shutil
 
 import nbformat
 
+from helpers import exercises
 from tests.tools import gallery, run
 from tests.tools import notebook as nb
 
@@ -26,6 +27,8 @@ if not homes:
 sys.path.insert(0, str(homes[0]))"""
 
 PRINT = """<style>
+  .asked { border-left: 4px solid #0b57a4; padding: 2px 12px; }
+  .asked ol { margin: 4px 0 0; }
   .room { height: 7em; border: 1px solid #999; border-radius: 4px; padding: 4px 8px; color: #777; }
   .jp-InputPrompt, .jp-OutputPrompt { display: none; }
   @page { margin: 16mm 15mm; }
@@ -34,16 +37,17 @@ PRINT = """<style>
     body, main { font-size: 10.5pt; max-width: none; padding: 0; }
     .jp-RenderedHTMLCommon { font-size: 10.5pt; }
     .highlight pre, .jp-RenderedText pre, .jp-RenderedHTMLCommon pre { font-size: 8.5pt; white-space: pre-wrap;
-      overflow-wrap: anywhere; }
+      word-break: normal; overflow-wrap: anywhere; }
     .jp-InputArea-editor .highlight, .jp-RenderedText, .jp-RenderedHTML, .jp-OutputArea-child { overflow: visible; }
     h1, h2, h3, .jp-MarkdownCell:has(h2:last-child), .jp-MarkdownCell:has(h3:last-child),
-      .jp-CodeCell:has(img), .jp-CodeCell:has(+ .jp-MarkdownCell .room) { break-after: avoid; }
-    img, svg, table, tr, pre, li, .room, .jp-Cell-inputWrapper:not(:has(p)), .jp-OutputArea-child {
+      .jp-CodeCell:has(img), .jp-Cell:has(+ .jp-MarkdownCell .asked),
+      .jp-Cell:has(+ .jp-MarkdownCell .room) { break-after: avoid; }
+    img, svg, table, tr, pre, li, .asked, .room, .jp-Cell-inputWrapper:not(:has(p)), .jp-OutputArea-child {
       break-inside: avoid; }
     p { orphans: 3; widows: 3; }
     img { max-height: 225mm; object-fit: contain; object-position: left; }
     mjx-container svg * { stroke: none; }
-    a { color: inherit; text-decoration: none; }
+    a { color: inherit !important; text-decoration: none; }
   }
 </style>
 </head>"""
@@ -104,24 +108,34 @@ def _movable(notebook):
 
 
 def page(notebook, name, kind):
-    """A page to print; the student's has room for answers."""
-    if kind == "student":
-        notebook = _with_room(notebook)
-    body = run.page(notebook, name).replace('href="index.html"', 'href="../index.html"')
+    """A page to print: predictions are spelled out, and the student's has room for answers."""
+    body = run.page(_for_paper(notebook, kind), name).replace('href="index.html"', 'href="../index.html"')
     return body.replace("</head>", PRINT, 1)
 
 
-def _with_room(notebook):
-    """A copy with a box to write into under each exercise and each prediction."""
+def _for_paper(notebook, kind):
+    """A copy in which the questions of predictions are text, with a box to write into for students."""
     found = copy.deepcopy(notebook)
     cells = []
     for cell in found.cells:
         cells.append(cell)
-        if cell.cell_type == "code" and (nb.exercise(cell) or nb.prediction(cell)):
-            words = "My answer:" if nb.exercise(cell) else "My prediction, and why it comes out like this:"
-            cells.append(nbformat.v4.new_markdown_cell(f'<div class="room">{words}</div>'))
+        room = None
+        if cell.cell_type == "code" and nb.prediction(cell):
+            cell.outputs, room = [], "My prediction, and why it comes out like this:"
+            cells.append(_spelled_out(nb.prediction(cell)))
+        elif cell.cell_type == "code" and nb.exercise(cell):
+            room = "My answer:"
+        if room and kind == "student":
+            cells.append(nbformat.v4.new_markdown_cell(f'<div class="room">{room}</div>'))
     found.cells = cells
     return found
+
+
+def _spelled_out(id):
+    asked = exercises.PREDICTIONS[id]
+    options = "".join(f"<li>{option}</li>" for option in map(exercises.marked_up, asked.options))
+    text = f'<div class="asked"><b>{id}</b> {exercises.marked_up(asked.question)}<ol type="A">{options}</ol></div>'
+    return nbformat.v4.new_markdown_cell(text)
 
 
 def _row(name, title):
