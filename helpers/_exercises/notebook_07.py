@@ -31,7 +31,7 @@ def _covered(top, left, side, shade):
 @cache
 def _lowest(shade):
     """The lowest probability of "koala" under a patch of 48 × 48 pixels of this shade."""
-    corners = range(0, 177, 44)  # a coarse grid: the answer is wanted at once
+    corners = range(0, 177, 48)  # side by side: the answer is wanted at once
     return _chance(np.stack([_covered(top, left, 48, shade) for top in corners for left in corners])).min()
 
 
@@ -44,7 +44,7 @@ def _second_of_channel_11():
 def _which_shade():
     lowest = {name: _lowest(shade) for name, shade in {"black": 0, "grey": 127, "white": 255}.items()}
     words = ", ".join(f"{name} {value:.2f}" for name, value in lowest.items())
-    return int(np.argmin(list(lowest.values()))), f"The lowest probabilities on a coarse grid of places: {words}."
+    return int(np.argmin(list(lowest.values()))), f"The lowest probabilities, patches side by side: {words}."
 
 
 def _same_for_a_lemur():
@@ -72,7 +72,7 @@ def _pairs(values, group):
 EXERCISES = {
     "07.1": Exercise(
         hints=(
-            "Choose panda and the layer; the buttons under the number lead to the channels of most contrast.",
+            "Choose the picture and the layer; the buttons under the number lead to the channels of most contrast.",
             "The first of these buttons; the line under them says rank 1.",
         ),
         accept=number(lambda: _maps("block2b_expand_relu", pixels_of("panda")[None])[0].std((0, 1)).argmax(), 0),
@@ -80,19 +80,19 @@ EXERCISES = {
     ),
     "07.2": Exercise(
         hints=(
-            "Choose one grey, and 0 for it: that is black. 96 from the left, 48 from the top.",
-            "The dark bar behind koala, or the number above the pictures, as a share of 1.",
+            "It shows: one grey. Grey: 0, which is black. Pixels from the left: 96, from the top: 48.",
+            "The second number beside koala, above the bars, as a share of 1: 50 % is 0.5.",
         ),
         accept=number(lambda: _chance(_covered(48, 96, 32, 0)[None])[0], absolute=0.02),
         because="The same patch in grey takes next to nothing away.",
     ),
     "07.3": Exercise(
         hints=(
-            "Choose the layer block5c_add, channel 11, and press the button. The names stand above the patches.",
+            "Choose the layer block5c_add, then channel 11, and press the button. The names stand above the patches.",
             "The patches come from the strongest to the weakest; take the first name that is not koala.",
         ),
         accept=word(_second_of_channel_11),
-        because="It likes the koala best of 28 photographs, and other things nearly as well.",
+        because="It answers to others, too; and one koala among 28 photographs cannot show that it is for koalas.",
     ),
 }
 
