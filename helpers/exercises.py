@@ -102,7 +102,9 @@ class Prompt(widgets.VBox):
         self.letters = LETTERS[: len(prediction.options)]
         items = "".join(f"<li>{marked_up(option)}</li>" for option in prediction.options)
         question = f"<b>{id}</b>&ensp;{marked_up(prediction.question)}"
-        asked = widgets.HTML(_roomy(f'{question}<ol type="A" style="margin: 4px 0; padding-left: 2em">{items}</ol>'))
+        asked = widgets.HTML(
+            _roomy(f'{question}<ol style="list-style: upper-alpha; margin: 4px 0; padding-left: 2em">{items}</ol>')
+        )
         self.buttons = widgets.ToggleButtons(
             options=list(self.letters),
             value=None,

@@ -28,7 +28,7 @@ sys.path.insert(0, str(homes[0]))"""
 
 PRINT = """<style>
   .asked { border-left: 4px solid #0b57a4; padding: 2px 12px; }
-  .asked ol { margin: 4px 0 0; }
+  .asked ol { list-style: upper-alpha; margin: 4px 0 0; }
   .room { height: 7em; border: 1px solid #999; border-radius: 4px; padding: 4px 8px; color: #777; }
   .jp-InputPrompt, .jp-OutputPrompt { display: none; }
   @page { margin: 16mm 15mm; }
@@ -134,7 +134,7 @@ def _for_paper(notebook, kind):
 def _spelled_out(id):
     asked = exercises.PREDICTIONS[id]
     options = "".join(f"<li>{option}</li>" for option in map(exercises.marked_up, asked.options))
-    text = f'<div class="asked"><b>{id}</b> {exercises.marked_up(asked.question)}<ol type="A">{options}</ol></div>'
+    text = f'<div class="asked"><b>{id}</b> {exercises.marked_up(asked.question)}<ol>{options}</ol></div>'
     return nbformat.v4.new_markdown_cell(text)
 
 
