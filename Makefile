@@ -41,12 +41,16 @@ venv: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check --no-input -r requirements.lock
 	@touch $@
 
+# A picture that a reader brings along comes in one message; a server that is not told so hangs up above 10 MB.
+MESSAGES = tornado_settings='{"websocket_max_message_size": 500000000}'
+
 lab: venv
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.$(MESSAGES) \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 # Each visitor gets a kernel of their own, which needs about a minute for the whole notebook: it appears cell by cell.
 app: venv
-	$(BIN)/voila $(APP) --progressive_rendering=True --VoilaExecutor.timeout=600 $(ARGS)
+	$(BIN)/voila $(APP) --progressive_rendering=True --VoilaExecutor.timeout=600 --Voila.$(MESSAGES) $(ARGS)
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(MARK)"

@@ -16,10 +16,7 @@ from tests.tools import notebook as nb
 
 READY = 120  # seconds until a server answers, on a machine that is busy
 LAB = [
-    "--no-browser",
-    "--ip=127.0.0.1",
     "--ServerApp.port_retries=0",
-    "--ServerApp.allow_root=True",
     "--IdentityProvider.token=",
     "--LabApp.extension_manager=readonly",
     "--LabApp.expose_app_in_browser=True",
@@ -87,20 +84,25 @@ def _end(process):
 
 @contextlib.contextmanager
 def jupyterlab(folder, settings):
-    """JupyterLab on `folder`; yields an address to be completed by the path of a file in it."""
-    port = free_port()
+    """`make lab` on `folder`; yields an address to be completed by the path of a file in it."""
     apputils = settings / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     apputils.mkdir(parents=True)
     (apputils / "notification.jupyterlab-settings").write_text(NO_NEWS)
-    with running([sys.executable, "-m", "jupyterlab", f"--port={port}", *LAB], port, folder, settings) as address:
+    with _made("lab", settings, f"--ServerApp.root_dir={folder}", *LAB) as address:
         yield f"{address}/lab/workspaces/test/tree"
 
 
 @contextlib.contextmanager
 def app(notebook, settings):
-    """`make app` for a notebook, with the tools of this environment; yields its address."""
-    port = free_port()
-    command = ["make", "app", f"APP={notebook}", f"ARGS=--no-browser --port={port}"]
-    command += [f"BIN={Path(sys.executable).parent}", "--assume-old=.venv/installed"]
-    with running(command, port, nb.ROOT, settings) as address:
+    """`make app` for a notebook; yields its address."""
+    with _made("app", settings, APP=notebook) as address:
         yield address
+
+
+def _made(target, settings, *options, **variables):
+    """A server that `make` starts, with the tools of this environment."""
+    port = free_port()
+    variables |= {"BIN": Path(sys.executable).parent}
+    variables |= {"ARGS": " ".join(["--no-browser", f"--port={port}", *options])}
+    command = ["make", target, "--assume-old=.venv/installed", *(f"{key}={value}" for key, value in variables.items())]
+    return running(command, port, nb.ROOT, settings)

@@ -166,9 +166,12 @@ def test_layers(explorer, front_end, shoot, network, tmp_path):
     expect(menu(scope, "Channel number")).to_have_value(lively.inner_text().removeprefix("channel "))
     expect_map(batch("panda"), "block2b_expand_relu")
 
-    own, words = tmp_path / "my dog.jpg", tmp_path / "notes.jpg"
+    own, words, large, huge = (tmp_path / name for name in ("my dog.jpg", "notes.jpg", "large.png", "huge.jpg"))
     Image.fromarray(images.sample("german_shepherd")[7:, 11:]).save(own, quality=90)
     words.write_text("This is no picture.")
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype="uint8")
+    Image.fromarray(noise).save(large, compress_level=1)  # more than servers take that are not told to
+    huge.write_bytes(bytes(51_000_000))
     upload(scope, own)
     expect(menu(scope, "Picture")).to_have_value("my dog.jpg")
     expect_map(images.batch(images.load(own)), "block2b_expand_relu")
@@ -176,9 +179,14 @@ def test_layers(explorer, front_end, shoot, network, tmp_path):
     upload(scope, words)
     expect(scope.get_by_role("alert")).to_contain_text("notes.jpg was not used")
     shoot(scope, f"{front_end}_layers_3_text_file")
+    upload(scope, huge)
+    expect(scope.get_by_role("alert")).to_contain_text("huge.jpg has 51 MB", timeout=60_000)
     press(scope, "Channel", "ArrowLeft")  # it goes on
     expect(scope.get_by_role("alert")).to_have_count(0)
     expect_map(images.batch(images.load(own)), "block2b_expand_relu")
+    upload(scope, large)
+    expect(menu(scope, "Picture")).to_have_value("large.png", timeout=60_000)
+    expect_map(images.batch(noise), "block2b_expand_relu")
 
     button(scope, "Find its strongest patches in all pictures").press("Enter")
     expect(pictures(scope).nth(3)).to_be_visible(timeout=60_000)
