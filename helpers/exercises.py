@@ -112,18 +112,23 @@ class Prompt(widgets.VBox):
             tooltips=list(prediction.options),
             style={"description_width": "initial", "button_width": "3.5em"},
         )
-        self.happens = widgets.HTML(_roomy("What happens is shown after the choice."))
+        self.happens = widgets.HTML()
+        self._tell("What happens is shown after the choice.")
         self.buttons.observe(self._choose, "value")
         super().__init__([asked, self.buttons, self.happens])
 
     def _choose(self, change):
         self.buttons.disabled = True
-        self.happens.value = _roomy("computing …")
+        self._tell("computing …")
         try:
             words = _what_happens(self.prediction, self.letters.index(change.new))
         except Exception as error:  # in a callback it would end in a log that nobody sees
             words = f"This could not be computed ({error}). The next cell shows what happens."
-        self.happens.value = _roomy(f"<b>{marked_up(words)}</b>")
+        self._tell(words, "border-left: 4px solid #0b57a4; padding-left: 8px")
+
+    def _tell(self, words, style=""):
+        """Screen readers announce it, as a status."""
+        self.happens.value = _roomy(f'<div role="status" style="{style}">{marked_up(words)}</div>')
 
     def __repr__(self):
         """Question and options as text, for pages without a kernel."""
@@ -145,5 +150,5 @@ def marked_up(text):
 
 
 def _roomy(content):
-    """HTML with room between the lines, of which widgets leave none; screen readers announce its changes."""
-    return f'<div role="status" style="line-height: 1.5; max-width: 48em; white-space: normal">{content}</div>'
+    """HTML with room between the lines, of which widgets leave none."""
+    return f'<div style="line-height: 1.5; max-width: 48em; white-space: normal">{content}</div>'

@@ -222,7 +222,7 @@ def test_buttons_show_nothing_before_the_choice(foretold, prompt):
     assert prompt.buttons.options == ("A", "B", "C")
     assert prompt.buttons.value is None
     assert prompt.buttons.description
-    assert "7" not in prompt.happens.value
+    assert "7 &lt; 8" not in prompt.happens.value
     assert not foretold
 
 
