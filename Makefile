@@ -52,8 +52,9 @@ lab: venv
 app: venv
 	$(BIN)/voila $(APP) --progressive_rendering=True --VoilaExecutor.timeout=600 --Voila.$(MESSAGES) $(ARGS)
 
+# In this order the longest, in a browser, come first: at the end nobody waits for one of them.
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(MARK)"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(MARK)"
 
 PEERS := .venv-peers
 test-peers: $(PEERS)/installed
