@@ -136,10 +136,6 @@ def stream(task, function, index, fills, rows, *, constants=(), batch, progress,
     """Run a function from `passes` for one picture over many rows, and yield its answers pass by pass."""
     picture, fill, target = (tf.constant(values[index]) for values in (task.images, fills, task.targets))
     constants = [tf.convert_to_tensor(values) for values in constants]
-    if len(rows) and batch > 0:
-        batch = math.ceil(
-            len(rows) / math.ceil(len(rows) / batch)
-        )  # equal passes: nothing is computed only to fill up the last one
     if len(task.images) > 1:
         label = f"{label}, picture {index + 1} of {len(task.images)}"
     return engine.stream(

@@ -1,6 +1,5 @@
 """Gradients summed along a path between two pictures, for `gradients`: fixed steps, adaptive ones, the guided path."""
 
-import collections
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,13 +18,18 @@ class Path(NamedTuple):
     """A way through the space of pictures, from where nothing is known to the picture that is explained."""
 
     point: Callable  # share of the way, 0 … 1 → picture (H, W, C) float32
+    part: Callable  # two shares → what lies between the pictures there, (H, W, C) float32
     target: int  # the class whose score is followed
 
 
 def straight(start, end, target):
     """The path of integrated gradients: from one picture to the other, all pixels at the same rate."""
     difference = end - start
-    return Path(lambda share: start + np.float32(share) * difference, target)
+    return Path(
+        lambda share: start + np.float32(share) * difference,
+        lambda before, after: np.float32(after - before) * difference,
+        target,
+    )
 
 
 class Nodes(NamedTuple):
@@ -57,22 +61,12 @@ def fixed(task, paths, nodes, batch, progress):
     Returns:
         `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the whole path.
     """
-    parts = collections.deque()  # of the path, in the order of the passes; no more of them wait than a batch has rows
-
-    def pictures():
-        for path in paths:
-            last = path.point(nodes.edges[0])
-            for share, edge in zip(nodes.shares, nodes.edges[1:], strict=True):
-                here = path.point(edge)
-                parts.append(here - last)
-                last = here
-                yield path.point(share)
-
+    pictures = (path.point(share) for path in paths for share in nodes.shares)
     targets = (path.target for path in paths for _ in nodes.shares)
     totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
     passes = engine.stream(
         attribution.gradients(task),
-        engine.Counted(pictures(), len(paths) * len(nodes.shares)),
+        engine.Counted(pictures, len(paths) * len(nodes.shares)),
         engine.Counted(targets, len(paths) * len(nodes.shares)),
         batch=batch,
         progress=progress,
@@ -80,7 +74,8 @@ def fixed(task, paths, nodes, batch, progress):
     )
     for _, gradients in passes:
         for gradient in gradients:
-            totals[done // len(nodes.shares)] += gradient * parts.popleft()
+            path, node = divmod(done, len(nodes.shares))
+            totals[path] += gradient * paths[path].part(*nodes.edges[node : node + 2])
             done += 1
     ends = [path.point(share) for path in paths for share in (0, 1)]
     scores = engine.run(attribution.scores(task), ends, [path.target for path in paths for _ in (0, 1)], batch=batch)

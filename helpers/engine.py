@@ -1,9 +1,12 @@
 """Run one compiled function over many inputs: the only room that knows about `tf.function` and its cache."""
 
+import collections
+import concurrent.futures
 import contextlib
 import contextvars
 import difflib
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -113,20 +116,23 @@ def choose(name, names, what, how=""):
 
 
 def stream(function, *inputs, batch=16, progress=False, label=""):
-    """Run a function over many inputs and yield its outputs batch by batch, as numpy.
+    """Run a function over many inputs and yield its outputs pass by pass, as numpy, in the order of the inputs.
 
-    Memory is bounded by the batch, however many inputs there are. Every batch has the same size, but for the last one:
-    that is filled up with copies of its last row to a power of two, so that few sizes ever occur.
+    A batch is computed as two passes side by side, each of half its rows, because one alone leaves the processor idle
+    for a tenth of the time; what the reader does with the outputs goes on meanwhile. A GPU, and a batch of one row, get
+    one pass at a time. Memory is bounded by the batch, however many inputs there are. Passes differ by one row at most,
+    so that few sizes ever occur and none is filled up; only of inputs without a length the last one is smaller.
 
     Args:
-        function: a `keras.Model`, compiled through the cache, or a callable of batched tensors.
+        function: a `keras.Model`, compiled through the cache, or a callable of batched tensors, for which each row
+            stands for itself. It is called in other threads, unless one pass is all.
         *inputs: one or more inputs that are walked together: arrays with the same first axis, or iterables of rows.
-        batch: rows in a pass. Fewer inputs than that make one smaller pass.
+        batch: rows that are computed at a time.
         progress: show a bar.
         label: text in front of the bar.
 
     Yields:
-        The output structure of `function` as numpy arrays, filling removed.
+        The output structure of `function` as numpy arrays.
 
     Raises:
         ValueError: inputs of different length, no input, or a batch below 1.
@@ -135,32 +141,70 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
         raise ValueError(f"batch is {batch}: a pass takes at least one row.")
     if not inputs:
         raise ValueError("There is nothing to run over: give at least one input.")
-    sizes = {len(x) for x in inputs if hasattr(x, "__len__")}
-    if len(sizes) > 1:
-        raise ValueError(f"The inputs have different lengths: {sorted(sizes)}.")
+    lengths = {len(x) for x in inputs if hasattr(x, "__len__")}
+    if len(lengths) > 1:
+        raise ValueError(f"The inputs have different lengths: {sorted(lengths)}.")
     dtypes = [None] * len(inputs)
     if isinstance(function, keras.Model):
         dtypes = [x.dtype for x in getattr(function, "inputs", None) or [tf.keras.backend.floatx()]]
         function = compiled(function)
-    total = sizes.pop() if sizes else None
-    rows = zip(*inputs, strict=True)
+    total = lengths.pop() if lengths else None
+    lanes = 1 if batch == 1 or tf.config.list_physical_devices("GPU") else 2
+    passes = _passes(inputs, dtypes, _sizes(total, math.ceil(batch / lanes), lanes))
+
+    def evaluated(columns):
+        return keras.tree.map_structure(np.asarray, function(*map(tf.constant, columns)))
+
     with tqdm(total=total, desc=label, disable=not progress, leave=False) as bar:
-        for first in itertools.count():
-            chunk = list(itertools.islice(rows, batch))
-            if not chunk:
-                return
-            count = len(chunk)
-            if first:  # a single small pass is not filled up: nothing follows that could share its shape
-                chunk += [chunk[-1]] * (min(batch, 2 ** (count - 1).bit_length()) - count)
-            columns = [np.stack(column) for column in zip(*chunk, strict=True)]
-            columns = [
-                c if dtype is None else c.astype(dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)
-            ]
-            outputs = function(*map(tf.constant, columns))
+        for rows, outputs in _side_by_side(evaluated, passes, lanes):
             if tell := _watcher.get():
-                tell(count)
-            yield keras.tree.map_structure(lambda y, count=count: np.asarray(y)[:count], outputs)
-            bar.update(count)
+                tell(rows)
+            yield outputs
+            bar.update(rows)
+
+
+def _sizes(total, most, lanes):
+    """How many rows each pass gets, none more than `most`: as many passes in each lane, as equal as can be."""
+    count = math.ceil((total or 0) / most)
+    if count > 1:
+        count = lanes * math.ceil(count / lanes)
+    equal = [total // count + (index < total % count) for index in range(count)]
+    return itertools.chain(equal, itertools.repeat(most))  # also for inputs that are longer than they said
+
+
+def _passes(inputs, dtypes, sizes):
+    """The inputs of pass after pass: `(rows, [array of each input])`."""
+    rows = zip(*inputs, strict=True)
+    for size in sizes:
+        chunk = list(itertools.islice(rows, size))
+        if not chunk:
+            return
+        columns = [np.stack(column) for column in zip(*chunk, strict=True)]
+        yield (
+            len(chunk),
+            [c if dtype is None else c.astype(dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)],
+        )
+
+
+def _side_by_side(function, passes, lanes):
+    """`(rows, function(columns))` of all passes, in order, with as many under way at a time as there are lanes."""
+    passes = iter(passes)
+    begun = list(itertools.islice(passes, 2))
+    if len(begun) < 2:  # one thread is enough, and that is this one
+        yield from ((rows, function(columns)) for rows, columns in begun)
+        return
+    passes, waiting = itertools.chain(begun, passes), collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(lanes)
+    try:
+        while True:
+            for rows, columns in itertools.islice(passes, lanes + 1 - len(waiting)):  # one more takes over at once
+                waiting.append((rows, pool.submit(contextvars.copy_context().run, function, columns)))
+            if not waiting:
+                return
+            rows, answer = waiting.popleft()
+            yield rows, answer.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Counted:

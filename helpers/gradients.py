@@ -3,7 +3,9 @@
 All but `xrai` and `fullgrad`, which are maps, return a signed attribution of the shape of the pictures.
 """
 
+import functools
 import inspect
+import itertools
 
 import numpy as np
 import scipy.fft
@@ -87,13 +89,20 @@ def deconv_backprop(model, images, target=None, *, batch=16, progress=False):
 
 def _ruled(model, images, target, rule, batch, progress):
     task = attribution.prepare(model, images, target, resolve=False)
-    ruled = engine.cached(task.model, ("relu_rule", rule), lambda: submodels.relu_rule(task.model, rule))
-    return task.answer(_gradient(task._replace(model=ruled), batch, progress))
+    return task.answer(_gradient(task, batch, progress, rule))
 
 
-def _gradient(task, batch, progress):
-    function = attribution.gradients(task)
+def _gradient(task, batch, progress, rule=None):
+    function = _slopes(task, rule)
     return engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")[1]
+
+
+def _slopes(task, rule=None):
+    """The pass `attribution.gradients`, of the network with a rule for its ReLUs if there is one."""
+    if rule:
+        ruled = engine.cached(task.model, ("relu_rule", rule), lambda: submodels.relu_rule(task.model, rule))
+        task = task._replace(model=ruled)
+    return attribution.gradients(task)
 
 
 # Many noisy copies
@@ -159,7 +168,8 @@ def vargrad(
     return task.answer(np.maximum(found[1] - found[0] ** 2, 0))
 
 
-CALL = 64  # noisy copies in one call of a base method: few calls, since each checks anew what it is given
+ONE_PASS = {saliency: None, guided_backprop: "guided", deconv_backprop: "deconv"}  # these are `_slopes` with that rule
+CALL = 64  # noisy copies in one call of any other base method: few calls, since each checks anew what it is given
 
 # A normal number is looked up by a random 16-bit one: five times as fast as computing it, which would be a tenth of
 # the whole work. The steps are far below what noise can tell.
@@ -172,30 +182,50 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
     if not noise >= 0:
         raise ValueError(f"noise={noise!r}: give a share of the range of the pixels, 0 or more.")
     task = attribution.prepare(model, images, target)
-    count = len(task.images)
-    scales = noise * np.ptp(task.images, axis=(1, 2, 3))
-    shared = {"batch": batch, "progress": progress}
-    options = {name: shared[name] for name in shared.keys() & inspect.signature(base).parameters.keys()} | options
+    count, shape = len(task.images), task.images.shape[1:]
+    scales, draws = noise * np.ptp(task.images, axis=(1, 2, 3)), np.random.default_rng(seed)
 
-    draws, shape, total = np.random.default_rng(seed), task.images.shape[1:], samples * count
-    copies, sums = np.empty((min(CALL, total), *shape), "float32"), None
-    with tqdm(total=total, desc="noisy copies", disable=not progress, leave=False) as bar:
-        for first in range(0, total, CALL):
-            which = np.arange(first, min(first + CALL, total)) % count
-            for copy, index in zip(copies, which, strict=False):
-                if index == 0:
-                    draw = NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"))
-                np.multiply(draw, scales[index], out=copy)
-                copy += task.images[index]
-            targets = task.targets[which] if task.key is None else target
-            found = base(model, copies[: len(which)], targets, **options)
-            if sums is None:
-                sums = np.zeros((len(powers), count, *found.shape[1:]))
-            for index, one in zip(which, found, strict=True):
-                for mean, power in zip(sums, powers, strict=True):
-                    mean[index] += one if power == 1 else np.square(one, dtype="float64")
-            bar.update(len(which))
+    def noisy():
+        for index in itertools.cycle(range(count)):
+            if index == 0:
+                draw = NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"), mode="wrap")
+            copy = draw * scales[index]
+            copy += task.images[index]
+            yield copy
+
+    copies = engine.Counted(itertools.islice(noisy(), samples * count), samples * count)
+    targets, bar = np.tile(task.targets, samples), {"progress": progress, "label": "noisy copies"}
+    if base in ONE_PASS and not options:
+        passes = engine.stream(_slopes(task, ONE_PASS[base]), copies, targets, batch=batch, **bar)
+        attributions = (slopes for _, slopes in passes)
+    else:
+        options = _accepted(base, batch=batch, progress=progress) | options
+        attributions = _calls(base, model, copies, targets if task.key is None else target, options, **bar)
+
+    sums, done = None, 0
+    for part in attributions:
+        if sums is None:
+            sums = np.zeros((len(powers), count, *part.shape[1:]))
+        for one in part:
+            for mean, power in zip(sums, powers, strict=True):
+                mean[done % count] += one if power == 1 else np.square(one, dtype="float64")
+            done += 1
     return task, sums / samples
+
+
+def _accepted(function, **options):
+    """Those options that a function takes."""
+    return {name: options[name] for name in options.keys() & inspect.signature(function).parameters.keys()}
+
+
+def _calls(base, model, copies, targets, options, progress, label):
+    """What `base` gives for one part of the noisy copies after the other."""
+    rows = iter(copies)
+    with tqdm(total=len(copies), desc=label, disable=not progress, leave=False) as bar:
+        for first in range(0, len(copies), CALL):
+            part = np.stack(list(itertools.islice(rows, CALL)))
+            yield base(model, part, targets if callable(targets) else targets[first : first + CALL], **options)
+            bar.update(len(part))
 
 
 # Along a path
@@ -313,7 +343,13 @@ def _sharpening(picture, target, max_sigma):
         blurred = scipy.fft.idctn(waves * np.exp(np.float32(-(sigma**2) / 2) * frequencies), axes=(1, 2))
         return np.ascontiguousarray(np.moveaxis(blurred, 0, -1))
 
-    return _paths.Path(point, target)
+    edge = functools.lru_cache(maxsize=1)(point)  # where one part ends, the next begins
+
+    def part(before, after):
+        start = edge(before)
+        return edge(after) - start
+
+    return _paths.Path(point, part, target)
 
 
 def guided_integrated_gradients(

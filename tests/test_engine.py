@@ -1,6 +1,7 @@
 """engine: one trace, fixed batches, nothing kept that nobody needs."""
 
 import gc
+import threading
 import weakref
 
 import keras
@@ -36,9 +37,18 @@ def test_a_model_is_traced_once_for_all_batch_sizes():
 
 @pytest.mark.parametrize(
     ("count", "batch", "wanted"),
-    [(8, 4, [4, 4]), (10, 4, [4, 4, 2]), (11, 4, [4, 4, 4]), (3, 4, [3]), (50, 16, [16, 16, 16, 2]), (7, 6, [6, 1])],
+    [
+        (8, 8, [4, 4]),
+        (10, 8, [3, 3, 2, 2]),
+        (16, 8, [4, 4, 4, 4]),
+        (3, 8, [3]),
+        (50, 16, [7, 7, 6, 6, 6, 6, 6, 6]),
+        (7, 11, [4, 3]),
+        (3, 1, [1, 1, 1]),
+    ],
 )
-def test_few_sizes_of_passes_and_filling_is_removed(count, batch, wanted):
+def test_passes_are_as_equal_as_can_be_and_none_has_more_rows_than_half_a_batch(monkeypatch, count, batch, wanted):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     sizes = []
 
     def double(x):
@@ -46,11 +56,42 @@ def test_few_sizes_of_passes_and_filling_is_removed(count, batch, wanted):
         return {"double": 2 * x}
 
     result = engine.run(double, np.arange(float(count)), batch=batch)
-    assert sizes == wanted
+    assert sorted(sizes, reverse=True) == wanted  # two run side by side: which one is heard of first is chance
     np.testing.assert_array_equal(result["double"], 2 * np.arange(float(count)))
 
 
-def test_inputs_may_be_iterables_and_are_read_one_batch_at_a_time():
+def test_inputs_of_an_unknown_or_a_wrong_length_are_read_to_their_end():
+    values = np.arange(11.0)
+    np.testing.assert_array_equal(engine.run(lambda x: x, iter(values), batch=4), values)
+    np.testing.assert_array_equal(engine.run(lambda x: x, engine.Counted(values, 3), batch=4), values)
+    with pytest.raises(ValueError, match="shorter|longer"):
+        engine.run(lambda x, y: x, values, iter(values[:5]), batch=4)
+
+
+def test_two_passes_run_side_by_side_and_no_more_than_a_batch_is_computed_at_a_time(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    together, rows, most = threading.Barrier(2, timeout=60), [], []
+
+    def slow(x):
+        rows.append(len(x))
+        most.append(sum(rows))
+        together.wait()  # comes back only if another pass is under way
+        rows.pop()
+        return x
+
+    values = np.arange(64.0)
+    np.testing.assert_array_equal(engine.run(slow, values, batch=8), values)  # in the order of the inputs
+    assert max(most) == 8
+
+
+def test_a_gpu_gets_one_pass_at_a_time(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"] if kind == "GPU" else [])
+    sizes = []
+    engine.run(lambda x: sizes.append(len(x)) or x, np.zeros(32), batch=16)
+    assert sizes == [16, 16]
+
+
+def test_inputs_may_be_iterables_and_are_read_only_a_little_ahead():
     read = []
 
     def rows():
@@ -59,8 +100,23 @@ def test_inputs_may_be_iterables_and_are_read_one_batch_at_a_time():
             yield np.full(3, index, "float32")
 
     parts = engine.stream(lambda x: tf.reduce_sum(x, 1), rows(), batch=8)
-    np.testing.assert_array_equal(next(parts), 3 * np.arange(8))
-    assert len(read) == 8
+    first = next(parts)
+    assert len(read) <= 16
+    np.testing.assert_array_equal(np.concatenate([first, *parts]), 3 * np.arange(100))
+
+
+def test_a_pass_that_fails_says_so_where_it_was_asked_for_and_nothing_runs_on():
+    before = threading.active_count()
+
+    def fails(x):
+        raise ZeroDivisionError("in the pass")
+
+    with pytest.raises(ZeroDivisionError, match="in the pass"):
+        engine.run(fails, np.zeros(100))
+    parts = engine.stream(lambda x: x, np.zeros(100), batch=4)
+    next(parts)
+    parts.close()
+    assert threading.active_count() == before
 
 
 def test_cache_lives_as_long_as_the_model():
@@ -132,7 +188,7 @@ def test_what_watches_the_passes_sees_each_and_can_end_them():
             raise InterruptedError
 
     with engine.watched(tell), pytest.raises(InterruptedError):
-        engine.run(lambda x: x, np.zeros((50, 2)), batch=10)
-    assert seen == [10, 10, 10]
+        engine.run(lambda x: x, np.zeros((50, 2)), batch=1)
+    assert seen == [1, 1, 1]
     engine.run(lambda x: x, np.zeros((50, 2)))
     assert len(seen) == 3
