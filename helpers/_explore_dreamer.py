@@ -11,7 +11,7 @@ import numpy as np
 from . import dream, engine, plots
 from ._background import Background
 from ._gallery import Activations, Cache, Gallery, as_pixels
-from ._widgets import MARK, WIDTH, WRAPPED, Chooser, Explorer, Number, Panel
+from ._widgets import MARK, WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, short
 
 SIZE = 256  # side of the pictures for a network that takes any size
 SCALE = 1.4  # from one octave to the next
@@ -134,6 +134,7 @@ class Dreamer(Explorer):
         frames = dream.frames(self.model, photograph, settings.objective, **settings.numbers)
         self.both.hide()
         self.after.show(as_pixels(photograph), "The dream begins …")
+        self.words.value = html.escape(f"Dreaming of more of {settings}.")
         yield 0, total, "compiling, which happens once for each layer …"
         before, shown, done = dream.measure(self.model, photograph, settings.objective), 0, 0
         picture = photograph
@@ -172,10 +173,8 @@ class Dreamer(Explorer):
     def _tell(self, found):
         """The objective before and after, in words."""
         kind = "mean square of its outputs" if self.settings.channel is None else "mean output"
-        before, after = (
-            f"{score:,.0f}" if abs(score) >= 100 else f"{score:.3g}" for score in (found.before, found.after)
-        )
-        times = f", {found.after / found.before:.3g} times as much" if 0 < found.before < found.after else ""
+        before, after = short(found.before), short(found.after)
+        times = f", {short(found.after / found.before)} times as much" if 0 < found.before < found.after else ""
         words = f"{self.settings}, {kind}: {before} in the photograph, {after} in the dream{times}."
         if found.after <= found.before:
             words += " It did not rise: take another channel or layer, or a smaller step."
@@ -183,7 +182,8 @@ class Dreamer(Explorer):
 
     def summary(self):
         settings = self.settings
-        steps = f"{settings.octaves} octaves of {settings.steps} steps, step size {settings.step:g}"
+        octaves = "1 octave" if settings.octaves == 1 else f"{settings.octaves} octaves"
+        steps = f"{octaves} of {settings.steps} steps, step size {settings.step:g}"
         return f"{settings.name} · more of {settings} · {steps}"
 
 

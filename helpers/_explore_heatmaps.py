@@ -12,7 +12,7 @@ from . import cam, engine, gradients, images, perturbation, relevance
 from ._background import Background
 from ._classes import Classes, percent
 from ._gallery import Cache, Gallery
-from ._widgets import WRAPPED, Chooser, Explorer, Panel, scale, text
+from ._widgets import WRAPPED, Chooser, Explorer, Panel, scale, short, text
 
 NONE = "–"
 ROW = 3  # maps side by side
@@ -97,6 +97,7 @@ class Heatmaps(Explorer):
             ],
             description="Values",
             style=WIDE,
+            layout={"width": "400px", "max_width": "100%"},
         )
         self.shared = widgets.Checkbox(description="One scale for all", indent=False)
         self.laid = widgets.Checkbox(description="Over the photograph", indent=False)
@@ -235,7 +236,7 @@ class Heatmaps(Explorer):
         else:
             pixels = images.colorize(values, cmap, limits)
         less = " (less its mean)" if METHODS[name].from_mean else ""
-        colours = f"Colours from {limits[0]:.2g} to {limits[1]:.2g}." if values.any() else "Zero everywhere."
+        colours = f"Colours from {short(limits[0])} to {short(limits[1])}." if values.any() else "Zero everywhere."
         panel.show(pixels, f"{name}{less}: {self.result(name).cost}. {colours}")
 
     def _show_nothing(self, panel, name):

@@ -28,24 +28,28 @@ class Picture(Figure):
     """A matplotlib figure that shows itself in a notebook, whatever the backend, in the format that suits it."""
 
     def encoded(self):
-        """`(mime type, bytes)`: the smaller of PNG (lines, flat colours) and JPEG (photographs)."""
+        """`(mime type, bytes)` of the figure."""
         FigureCanvasAgg(self)
         drawn = io.BytesIO()
         self.savefig(drawn, format="png", bbox_inches="tight", pad_inches=0.06)  # long labels are never cut off
-        image = Image.open(drawn).convert("RGB")
-        lossless, content = _saved(image, "PNG"), _saved(image, "JPEG", quality=90)
-        if len(lossless) < len(content):
-            return "image/png", lossless
-        for quality in (80, 70, 60, 50, 40):
-            if len(content) > MAX_BYTES:
-                content = _saved(image, "JPEG", quality=quality, optimize=True, progressive=True)
-        return "image/jpeg", content
+        return encoded(Image.open(drawn).convert("RGB"))
 
     def _ipython_display_(self):
         from IPython.display import display
 
         mime, content = self.encoded()
         display({mime: content, "text/plain": repr(self)}, raw=True)
+
+
+def encoded(image):
+    """`(mime type, bytes)` of a PIL image in RGB: the smaller of PNG (lines, flat colours) and JPEG (photographs)."""
+    lossless, content = _saved(image, "PNG"), _saved(image, "JPEG", quality=90)
+    if len(lossless) < len(content):
+        return "image/png", lossless
+    for quality in (80, 70, 60, 50, 40):
+        if len(content) > MAX_BYTES:
+            content = _saved(image, "JPEG", quality=quality, optimize=True, progressive=True)
+    return "image/jpeg", content
 
 
 def _saved(image, format, **options):

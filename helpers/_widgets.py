@@ -15,11 +15,9 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
 
-from . import images, plots
+from . import _picture, images, plots
 
 WIDTH = 224  # pixels of a panel on the page
-LARGEST_STATIC = 140_000  # bytes that the picture without a kernel may add to a notebook
-QUANTIZE = Image.Quantize.MAXCOVERAGE  # keeps the strong colours of a map, which are rare, and makes smaller files
 MARK = (230, 159, 0)  # orange, told from every colour of the maps also by colour-blind readers
 WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end"}  # narrow screens get more rows; pictures stand on a line
 
@@ -353,16 +351,18 @@ class Explorer(widgets.VBox):
 
     def _repr_mimebundle_(self, **options):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        mime, content = self.static()
         return {
             "application/vnd.jupyter.widget-view+json": view,
-            "image/png": base64.b64encode(self.static()).decode(),
+            mime: base64.b64encode(content).decode(),
             "text/plain": repr(self),
         }
 
     def static(self):
-        """Bytes of a PNG of what is shown now, for places where no kernel runs."""
+        """`(mime type, bytes)` of a picture of what is shown now, for places where no kernel runs."""
         rows = [[item for item in row if isinstance(item, Panel) and item.is_shown] for row in self.rows]
-        return small_png(composed(f"explore.{self.name} · {self.summary()}", [row for row in rows if row]))
+        title = f"explore.{self.name} · {self.summary()}"
+        return _picture.encoded(Image.fromarray(composed(title, [row for row in rows if row])))
 
 
 def short(number):
@@ -390,15 +390,3 @@ def composed(title, rows, gap=8, line=15):
             left += picture.shape[1] + gap
         top += height
     return np.array(canvas)
-
-
-def small_png(pixels):
-    """Bytes of a PNG of at most `LARGEST_STATIC` bytes: of few colours, and if that is not enough, scaled down."""
-    for share, colours in ((1, 256), (1, 128), (1, 64), (0.5, 256), (0.5, 64), (0.35, 128), (0.25, 64)):
-        small = images.resize(pixels, tuple(max(1, round(share * side)) for side in pixels.shape[:2]))
-        file = io.BytesIO()
-        few = Image.fromarray(small).quantize(colours, QUANTIZE, kmeans=1, dither=Image.Dither.NONE)
-        few.save(file, "PNG", optimize=True)
-        if file.tell() <= LARGEST_STATIC:
-            break
-    return file.getvalue()

@@ -338,7 +338,8 @@ def check_the_rules(explorer):
     data, _ = InteractiveShell.instance().display_formatter.format(explorer)
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
     assert data["text/plain"] == f"explore.{explorer.name}: run this cell to use it"
-    content = base64.b64decode(data["image/png"])
+    (mime,) = data.keys() & {"image/png", "image/jpeg"}
+    content = base64.b64decode(data[mime])
     assert len(content) <= 150_000
     picture = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
     assert picture.shape[1] >= 224 and len(np.unique(picture.reshape(-1, 3), axis=0)) >= 16
