@@ -190,9 +190,11 @@ def test_smoothgrad_with_the_same_noise(case, compare, monkeypatch):
 
     def theirs(**options):
         draws = np.random.default_rng(0)
-        monkeypatch.setattr(
-            np.random, "normal", lambda mean, deviation, shape: deviation * draws.standard_normal(shape, "float32")
-        )
+
+        def normal(mean, deviation, shape):
+            return deviation * gradients.NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"))
+
+        monkeypatch.setattr(np.random, "normal", normal)
         options = dict(stdev_spread=0.15, nsamples=10, **options)
         return pair.GradientSaliency().GetSmoothedMask(case.pictures[0], pair_model(case), **options)
 
