@@ -1,7 +1,8 @@
 """Copies for a class in build/handout/: python -m tests.tools.handout
 
-Each notebook becomes a student copy, without solutions and outputs, and an instructor copy with everything, solutions
-unfolded; both as a notebook and as a page to print. The notebooks are taken as they are committed, nothing is executed.
+Each notebook becomes a student copy, without solutions and outputs and with the descriptions of its pictures folded, and
+an instructor copy with everything, solutions unfolded; both as a notebook and as a page to print. The notebooks are
+taken as they are committed, nothing is executed.
 """
 
 import copy
@@ -25,6 +26,9 @@ homes = [folder for folder in Path.cwd().parents if (folder / "helpers" / "exerc
 if not homes:
     raise FileNotFoundError("Move this notebook into the folder `notebooks` of the collection, and open it there.")
 sys.path.insert(0, str(homes[0]))"""
+
+SEEN = re.compile(r"^\*What you see:\* ?(.*?)(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
+TO_OPEN = r"<details><summary><i>What you see:</i> open it when you have looked</summary>\n\n\1\n\n</details>"
 
 PRINT = """<style>
   .asked { border-left: 4px solid #0b57a4; padding: 2px 12px; }
@@ -64,9 +68,10 @@ INDEX = """<!doctype html>
   a {{ color: #0b57a4; }}
 </style>
 <h1>Handouts</h1>
-<p>Student copies have neither solutions nor outputs; the questions and the places for the answers are left. Instructor
-copies have everything, with the solutions unfolded. The pages are made for paper, A4 or Letter. The notebooks run where
-they are, and in the folder <code>notebooks</code> of any copy of the collection; on Colab they fetch it themselves.</p>
+<p>Student copies have neither solutions nor outputs, and what there is to see in a picture is folded; the questions and
+the places for the answers are left. Instructor copies have everything, with the solutions unfolded. The pages are made
+for paper, A4 or Letter. The notebooks run where they are, and in the folder <code>notebooks</code> of any copy of the
+collection; on Colab they fetch it themselves.</p>
 <table>
 <tr><th>notebook</th><th>for students</th><th>for the instructor</th></tr>
 {rows}
@@ -76,11 +81,17 @@ they are, and in the folder <code>notebooks</code> of any copy of the collection
 
 
 def student(notebook):
-    """A copy without solutions and outputs. What is left of the outputs are the options of the predictions."""
+    """A copy without solutions and outputs, in which one has to look before one reads what there is to see.
+
+    What is left of the outputs are the options of the predictions.
+    """
     found = _movable(notebook)
     first = found.cells[0]
     first.source = re.sub(r"\n*\[!\[Open in Colab\].*", "", first.source)  # it leads to the solutions
     found.cells = [cell for cell in found.cells if not nb.is_solution(cell)]
+    for cell in found.cells:
+        if cell.cell_type == "markdown":
+            cell.source = SEEN.sub(TO_OPEN, cell.source)
     for cell in nb.code_cells(found):
         cell.execution_count = None
         if not nb.prediction(cell):
