@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import helpers  # noqa: F401
-from helpers import cam, engine, gradients, images, models, perturbation
+from helpers import attribution, cam, engine, gradients, images, models, perturbation
 
 BATCH = 16
 CLASS = 105  # koala
@@ -41,8 +41,8 @@ def of_class(outputs):
 class Bench:
     """One network, its best compiled passes, and rows of measurements."""
 
-    def __init__(self, name, model, target, score):
-        self.name, self.model, self.target = name, model, target
+    def __init__(self, name, model, target, score, rounds=5):
+        self.name, self.model, self.target, self.rounds = name, model, target, rounds
         self.picture = images.batch(images.sample("koala"))
         batch = tf.constant(np.repeat(self.picture, BATCH, 0))
         forward = engine.compiled(model)
@@ -63,7 +63,7 @@ class Bench:
     def row(self, method, passes, kind, ours, **peers):
         """Time `ours` and the peers in turn with the best pass."""
         count = 1 if passes == 1 else self.best[kind]
-        plain = [lambda: self.passes[kind](count)] * max(1, min(4, math.ceil(passes / count)))
+        plain = [lambda: self.passes[kind](count)] * max(1, min(8, math.ceil(passes / count)))
         rivals = {"ours": ours, **peers}
         for name, function in list(rivals.items()):  # compiles
             try:
@@ -74,8 +74,7 @@ class Bench:
                 rivals.pop(name)
                 print(f"  {name} fails at {method}: {type(error).__name__}: {error}"[:160], flush=True)
         times, one = {name: [] for name in rivals}, []
-        work = passes * _weight(self.name)
-        for _ in range(12 if passes == 1 else 7 if work <= 128 else 3 if work < 400 else 2):
+        for _ in range(12 if passes == 1 else self.rounds if passes <= 50 else 2 if passes < 500 else 1):
             start = time.perf_counter()
             for run in plain:
                 run()
@@ -88,10 +87,6 @@ class Bench:
         ratios = {name: statistics.median(values) / unit for name, values in times.items()}
         self.rows.append((method, passes, ratios))
         print(f"{self.name:<20} {method:<34} {passes:>5}  {_words(ratios)}", flush=True)
-
-
-def _weight(name):
-    return 8 if name == "VGG19" else 1
 
 
 def _seconds(run, count):
@@ -108,15 +103,12 @@ def _words(ratios):
     return "  ".join(f"{name} {value:.2f}" for name, value in ratios.items())
 
 
-def methods(bench, few, peers):
-    """All rows of one network; `few` takes smaller numbers of passes, for a slow network."""
+def methods(bench, peers):
+    """All rows of one network."""
     model, picture, target = bench.model, bench.picture, bench.target
-    quiet = {"progress": False}
-    samples, masks, channels = (16, 32, 32) if few else (50, 512, 256)
-    stride = 32 if few else 16
-    patch, windows = 2 * stride, ((224 - 2 * stride) // stride + 1) ** 2
-    if not few:
-        patch, windows = 32, 169
+    quiet, samples, masks = {"progress": False}, 50, 1000
+    patch, stride, windows = 32, 16, 13**2
+    channels = model.get_layer(attribution.spatial_layer(model)).output.shape[-1]
     bench.row(
         "saliency, 1 picture", 1, "gradient", lambda: gradients.saliency(model, picture, target), **peers.saliency(1)
     )
@@ -169,10 +161,10 @@ def methods(bench, few, peers):
         **peers.rise(masks),
     )
     bench.row(
-        f"Score-CAM, {channels} channels",
+        f"Score-CAM, all {channels} channels",
         channels,
         "forward",
-        lambda: cam.score_cam(model, picture, target, channels=channels, **quiet),
+        lambda: cam.score_cam(model, picture, target, **quiet),
         **peers.score_cam(channels),
     )
 
@@ -370,10 +362,10 @@ if __name__ == "__main__":
         Bench("MobileNetV2", models.load("mobilenet_v2", weights=None), CLASS, of_class),
     ]
     for bench in benches:
-        methods(bench, False, Peers() if options.quick else Peers(bench.model, bench.picture))
+        methods(bench, Peers() if options.quick else Peers(bench.model, bench.picture))
     if not options.quick:
-        benches.append(Bench("VGG19", models.load("vgg19", size=(224, 224)), of_channel, of_channel))
-        methods(benches[-1], True, Peers())
+        benches.append(Bench("VGG19", models.load("vgg19", size=(224, 224)), of_channel, of_channel, rounds=2))
+        methods(benches[-1], Peers())
     written = table(benches, memories)
     if options.write:
         Path(__file__).with_suffix(".md").write_text(written, encoding="utf-8")
