@@ -1,8 +1,8 @@
 """Copies for a class in build/handout/: python -m tests.tools.handout
 
-Each notebook becomes a student copy, without solutions and outputs and with the descriptions of its pictures folded, and
-an instructor copy with everything, solutions unfolded; both as a notebook and as a page to print. The notebooks are
-taken as they are committed, nothing is executed.
+Each notebook becomes a student copy, without solutions and outputs and with the descriptions of pictures folded, and an
+instructor copy with everything, solutions unfolded; both as a notebook and as a page to print. The notebooks are taken
+as they are committed, nothing is executed.
 """
 
 import copy
