@@ -71,5 +71,6 @@ def sweep(task, windows, fills, index, *, also=(), resume="auto", batch=16, prog
     else:
         rows, maps = plan.rows, _resume.clean(task, plan)(task.images[index])
         function = _resume.passes(task, (*name, resume, *tops, *lefts), plan, more)
+        batch = int(batch * max(plan.gain, 1))  # a row that is resumed needs so much less, in time and in memory
     options = {"batch": batch, "progress": progress, "label": "occlusion"}
     return _masks.stream(task, function, index, fills, rows, constants=maps, **options)
