@@ -2,7 +2,6 @@
 
 import math
 from numbers import Integral
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -155,16 +154,3 @@ def joined(passes):
 def run(*arguments, **options):
     """What `stream` yields, joined."""
     return joined(stream(*arguments, **options))
-
-
-class Rows(NamedTuple):
-    """Rows that are drawn while they are needed, so that memory does not grow with their number."""
-
-    count: int
-    draw: object  # function without arguments, to an iterator over `count` rows
-
-    def __len__(self):
-        return self.count
-
-    def __iter__(self):
-        return self.draw()

@@ -62,7 +62,7 @@ def lime(
         alpha: strength of the ridge penalty.
         return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
         seed: of the variants.
-        batch: variants in one pass.
+        batch: variants computed at a time.
         progress: show a bar for each picture.
 
     Returns:
@@ -119,7 +119,7 @@ def kernel_shap(
         samples: how many variants, at most.
         return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
         seed: of the variants.
-        batch: variants in one pass.
+        batch: variants computed at a time.
         progress: show a bar for each picture.
 
     Returns:

@@ -59,7 +59,7 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
             mean is taken, so that the result is at most 1.
         upsample: True for maps at the size of the picture (bilinear), False for the layer's own grid.
         rectify: True keeps what speaks for the score and sets the rest to zero, False keeps the sign.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
 
     Returns:
         float32 `(B, H, W)`, or `(H, W)` for one picture; with `upsample=False` `(B, h, w)`. Not normalised.
@@ -272,7 +272,7 @@ def score_cam(
             probabilities.
         channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
         baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
-        batch: masks in a pass; memory does not grow with the number of channels.
+        batch: masks computed at a time; memory does not grow with the number of channels.
         progress: show a bar.
 
     Returns:
@@ -330,7 +330,7 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
     Args:
         model, images, target, layer, upsample, rectify: as for `grad_cam`.
-        batch: channels in a pass; memory does not grow with their number.
+        batch: channels computed at a time; memory does not grow with their number.
         progress: show a bar.
 
     Returns:

@@ -150,7 +150,7 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
         function = compiled(function)
     total = lengths.pop() if lengths else None
     lanes = 1 if batch == 1 or tf.config.list_physical_devices("GPU") else 2
-    passes = _passes(inputs, dtypes, _sizes(total, math.ceil(batch / lanes), lanes))
+    passes = _passes(inputs, dtypes, _sizes(total, batch // lanes, lanes))
 
     def evaluated(columns):
         return keras.tree.map_structure(np.asarray, function(*map(tf.constant, columns)))

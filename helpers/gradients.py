@@ -34,7 +34,7 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
         images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw.
         target: None (each picture's most probable class), an int, one int for each picture, or a function
             `outputs → (B,)`.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
         progress: show a bar.
 
     Returns:
@@ -135,7 +135,7 @@ def smoothgrad(
         squared: average the squares instead (Hooker et al., "A Benchmark for Interpretability Methods", 2019): large
             where the attribution is large in many copies, whatever its sign.
         seed: of the noise.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
         progress: show a bar.
         **options: for `base`.
 
@@ -188,7 +188,7 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
     def noisy():
         for index in itertools.cycle(range(count)):
             if index == 0:
-                draw = NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"), mode="wrap")
+                draw = NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"))
             copy = draw * scales[index]
             copy += task.images[index]
             yield copy
@@ -261,7 +261,7 @@ def integrated_gradients(
         max_steps: the most gradients that `"auto"` uses for each picture and baseline.
         tolerance: share of the score difference.
         return_gap: also return the gap.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
         progress: show a bar.
 
     Returns:

@@ -59,7 +59,7 @@ def occlusion(
             which layer; None never does. Where it would not be exact, or not pay, `"auto"` does not.
         return_classes: return `Occlusion`, which also has the score and the most probable class at each position.
         seed: of the noise.
-        batch: windows in one pass.
+        batch: windows computed at a time, and so many more as a resumed one needs less.
         progress: show a bar for each picture.
 
     Returns:
@@ -129,7 +129,7 @@ def rise(
         interpolate: soft masks, bilinear between cells. Without it and without `shift` cells are hard squares.
         return_error: return `(map, error)`, with the standard error of the map at each pixel, of the same shape.
         seed: of the masks. Each picture of a batch gets the same.
-        batch: masks in one pass.
+        batch: masks computed at a time.
         progress: show a bar for each picture.
 
     Returns:
@@ -163,7 +163,7 @@ def rise(
     maps, errors = np.zeros((2, *task.images.shape[:3]))
     for index in range(len(task.images)):
         total, squares = np.zeros((2, *size))
-        rows = _masks.Rows(masks, draw)
+        rows = engine.Counted(draw(), masks)
         for scores, kept in _masks.stream(
             task, function, index, fills, rows, batch=batch, progress=progress, label="RISE"
         ):
@@ -208,7 +208,7 @@ def sobol(
         fill: what a cell is dimmed towards, as for `occlusion`.
         upsample: False keeps the grid of cells, `(B, h, w)`.
         seed: of the draws.
-        batch: variants in one pass.
+        batch: variants computed at a time.
         progress: show a bar for each picture.
 
     Returns:
@@ -243,7 +243,7 @@ def sobol(
     function = _masks.passes(task, ("sobol", size, cells), dimmed)
     indices = np.zeros((len(task.images), *cells), "float32")
     for index in range(len(task.images)):
-        rows = _masks.Rows(designs * (count + 2), draw)
+        rows = engine.Counted(draw(), designs * (count + 2))
         (scores,) = _masks.run(task, function, index, fills, rows, batch=batch, progress=progress, label="Sobol")
         scores = scores.astype("float64").reshape(count + 2, designs)
         variance = scores[:2].var()

@@ -66,7 +66,7 @@ def lrp(
         limits: `(lowest, highest)` pixel, in the units of `images`, a number each or one for each channel, for
             `first="box"`. None: 0 and 255; for a picture with pixels outside, the smallest and largest of its own.
         layers: names of layers whose relevance is wanted too, or `"all"`.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
 
     Returns:
         float32 of the shape of `images`, signed, in the units of the logit. With `layers`, `(that, {layer: relevance
@@ -115,7 +115,7 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
         model, images, target: as for all methods (`attribution.prepare`).
         baseline: a number (each pixel; 0 is black), one picture, or one for each.
         layers: names of layers whose contributions, m · (difference of the output), are wanted too, or `"all"`.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
 
     Returns:
         float32 of the shape of `images`, signed, in the units of the score; with `layers`, `(that, {layer: array})`.

@@ -70,7 +70,7 @@ def effective_receptive_field(model, layer, images, position=None, channel=None,
         images: `(N, H, W, C)` or one `(H, W, C)`, raw.
         position: (row, column) on the layer's map; None for the middle one.
         channel: one channel; None for the sum over all.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
         progress: show a bar.
 
     Returns:
@@ -131,7 +131,7 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
         count: patches for each channel. There are fewer if the pictures have no more.
         per_image: at most so many from one picture; None for no limit.
         pad: what a patch shows beyond the border of the picture: a grey level, or `"edge"` for the outermost pixels.
-        batch: pictures in a pass.
+        batch: pictures computed at a time.
         progress: show a bar.
 
     Returns:
@@ -187,7 +187,7 @@ def activity(model, images, layers, batch=4, progress=False):
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         images: `(N, H, W, C)`, or an iterable of pictures.
         layers: a name, or several, of layers that end in a ReLU: before one, "not above zero" means nothing special.
-        batch: pictures in a pass. The maps themselves never leave it: memory does not grow with the pictures.
+        batch: pictures computed at a time. The maps themselves never leave it: memory does not grow with the pictures.
         progress: show a bar.
 
     Returns:
