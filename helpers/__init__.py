@@ -7,6 +7,8 @@ import contextlib
 import os
 import sys
 
+import lazy_loader
+
 # Where the collection is published. The badges and the bootstrap cells repeat it; a test holds them together.
 REPOSITORY = "OWNER/see-convnets"
 BRANCH = "main"
@@ -34,3 +36,6 @@ with _quiet():
 
 # One compiled function for each network and layer is what this package is about; TensorFlow takes it for a mistake.
 tensorflow.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
+
+# `from helpers import cam` finds attribution/cam.py, and imports nothing else: `__init__.pyi` is the map.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from . import engine, submodels
-from .graph import trace
+from . import checks, submodels
+from .submodels import engine, taps
+from .submodels.graph import trace
 
 
 class Snapshots(keras.callbacks.Callback):
@@ -82,13 +83,13 @@ class Snapshots(keras.callbacks.Callback):
         calls = [call for call in trace(model).calls if isinstance(call.operation, keras.layers.Layer)]
         names = [call.name for call in calls]
         for name in self.layers or ():
-            engine.choose(name, names, "layer", f"submodels.layer_names(model) lists all {len(names)}.")
+            checks.choose(name, names, "layer", f"submodels.layer_names(model) lists all {len(names)}.")
         chosen = [call for call in calls if self.layers is None or call.name in self.layers]
         first_calls = {id(call.operation): call for call in reversed(chosen) if call.operation.weights}
         self._layers = {call.name: call.operation for call in chosen if first_calls.get(id(call.operation)) is call}
         self.weights = {name: [] for name in self._layers}
         if self.probe is not None:
-            maps = [call.name for call in chosen if self.layers is not None or submodels.is_spatial(call.outputs)]
+            maps = [call.name for call in chosen if self.layers is not None or taps.is_spatial(call.outputs)]
             self._probe_batch, single = engine.as_batch(model, self.probe)
             if not single:
                 raise ValueError(f"The probe is one picture (H, W, C), and this has shape {self.probe.shape}.")
@@ -225,4 +226,4 @@ def _check_trained(snapshots):
 
 def _history(snapshots, table, layer, what):
     _check_trained(snapshots)
-    return table[engine.choose(layer, list(table), what)]
+    return table[checks.choose(layer, list(table), what)]

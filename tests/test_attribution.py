@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import attribution, cam, engine, gradients, images, models, perturbation, relevance, submodels
+from helpers import cam, engine, gradients, images, models, perturbation, relevance, submodels
+from helpers.attribution import shared
 
 from . import zoo
 
@@ -34,8 +35,8 @@ def test_gradients_are_those_of_the_readers_model(name):
     model, pictures = zoo.build(name), zoo.pictures(5)
     own = np.argmax(model(pictures, training=False), -1)
     for target, classes in ((None, own), (2, [2] * 5), ([0, 1, 2, 3, 4], range(5)), (np.int64(1), [1] * 5)):
-        task = attribution.prepare(model, pictures, target)
-        scores, found = engine.run(attribution.gradients(task), task.images, task.targets)
+        task = shared.prepare(model, pictures, target)
+        scores, found = engine.run(shared.gradients(task), task.images, task.targets)
         wanted = tape_gradient(model, pictures, list(classes))
         np.testing.assert_allclose(found, wanted, atol=2e-5 * np.abs(wanted).max())
         np.testing.assert_allclose(
@@ -45,12 +46,12 @@ def test_gradients_are_those_of_the_readers_model(name):
 
 def test_the_own_class_may_be_found_in_the_pass_itself(functional):
     pictures = zoo.pictures(4)
-    task = attribution.prepare(functional, pictures, resolve=False)
-    assert (task.targets == attribution.OWN).all()
-    resolved = attribution.prepare(functional, pictures)
+    task = shared.prepare(functional, pictures, resolve=False)
+    assert (task.targets == shared.OWN).all()
+    resolved = shared.prepare(functional, pictures)
     for one, two in zip(
-        engine.run(attribution.gradients(task), pictures, task.targets),
-        engine.run(attribution.gradients(resolved), pictures, resolved.targets),
+        engine.run(shared.gradients(task), pictures, task.targets),
+        engine.run(shared.gradients(resolved), pictures, resolved.targets),
         strict=True,
     ):
         np.testing.assert_array_equal(one, two)
@@ -62,8 +63,8 @@ def test_a_function_as_target_and_only_the_latest_is_kept(functional):
         (lambda y: y["kind"][:, 1], lambda y: y["kind"][:, 1]),
         (lambda y: y["size"][:, 0], lambda y: y["size"][:, 0]),
     ):
-        task = attribution.prepare(model, pictures, target)
-        scores, _ = engine.run(attribution.gradients(task), pictures, task.targets)
+        task = shared.prepare(model, pictures, target)
+        scores, _ = engine.run(shared.gradients(task), pictures, task.targets)
         np.testing.assert_allclose(scores, pick(model(pictures)), atol=1e-6)
     slots = [value for key, value in model.__dict__["_helpers_cache"].items() if key[0] == "attribution"]
     assert len(slots) == 1
@@ -72,8 +73,8 @@ def test_a_function_as_target_and_only_the_latest_is_kept(functional):
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "relu2", "norm2"])
 def test_layer_gradients_where_folding_would_change_the_layer(functional, layer):
     pictures = zoo.pictures(2)
-    task = attribution.prepare(functional, pictures, 3, layers=[layer])
-    score, activations, gradients = engine.run(attribution.layer_gradients(task, [layer]), pictures, task.targets)
+    task = shared.prepare(functional, pictures, 3, layers=[layer])
+    score, activations, gradients = engine.run(shared.layer_gradients(task, [layer]), pictures, task.targets)
     taps = submodels.activations(functional, [layer, "answer"])
     with tf.GradientTape() as tape:
         tape.watch(x := tf.constant(pictures))
@@ -86,8 +87,8 @@ def test_layer_gradients_where_folding_would_change_the_layer(functional, layer)
 
 def test_layer_gradients_differentiate_no_deeper_than_the_layer():
     model = zoo.build("residual")
-    task = attribution.prepare(model, zoo.pictures(1), 0, layers=["branch"])
-    function = attribution.layer_gradients(task, ["branch"])
+    task = shared.prepare(model, zoo.pictures(1), 0, layers=["branch"])
+    function = shared.layer_gradients(task, ["branch"])
     graph = function.get_concrete_function(tf.TensorSpec((1, 16, 16, 3)), tf.TensorSpec((1,), tf.int32)).graph
     needed, queue = set(), [tensor.op for tensor in graph.outputs]
     while queue:  # TensorFlow runs what the outputs need, and nothing else
@@ -101,15 +102,15 @@ def test_layer_gradients_differentiate_no_deeper_than_the_layer():
 
 def test_folding_follows_the_weights(functional):
     model, pictures = zoo.build("functional"), zoo.pictures(2)
-    task = attribution.prepare(model, pictures, 1)
+    task = shared.prepare(model, pictures, 1)
     assert not any(isinstance(layer, L.BatchNormalization) for layer in task.model.layers)
-    function = attribution.gradients(task)
+    function = shared.gradients(task)
     rng = np.random.default_rng(3)
     for name in ("norm2", "conv2", "conv1"):
         layer = model.get_layer(name)
         layer.set_weights([weight[::-1] * rng.uniform(0.5, 1.5) for weight in layer.get_weights()])
-        task = attribution.prepare(model, pictures, 1)
-        assert attribution.gradients(task) is function  # nothing is compiled again
+        task = shared.prepare(model, pictures, 1)
+        assert shared.gradients(task) is function  # nothing is compiled again
         wanted = tape_gradient(model, pictures, [1, 1])
         np.testing.assert_allclose(
             engine.run(function, pictures, task.targets)[1], wanted, atol=2e-5 * np.abs(wanted).max()
@@ -118,17 +119,17 @@ def test_folding_follows_the_weights(functional):
 
 def test_weights_in_another_order_are_noticed():
     model, pictures = zoo.build("functional"), zoo.pictures(1)
-    before = attribution.folded(model)[0](pictures)
+    before = shared.folded(model)[0](pictures)
     kernel = model.get_layer("conv1").kernel
     kernel.assign(keras.ops.flip(kernel, 3))  # the same numbers: their sum would not tell
-    after = attribution.folded(model)[0](pictures)
+    after = shared.folded(model)[0](pictures)
     np.testing.assert_allclose(after, model(pictures), rtol=1e-4, atol=1e-5)
     assert np.abs(after - before).max() > 1e-3
 
 
 def test_a_padding_layer_that_folding_does_without_can_be_looked_at():
     model, pictures = zoo.application("MobileNetV2"), images.batch(images.sample("koala"))
-    lean = attribution.prepare(model, pictures, 1).model
+    lean = shared.prepare(model, pictures, 1).model
     assert not any(isinstance(layer, L.ZeroPadding2D) for layer in lean.layers)
     np.testing.assert_allclose(lean(pictures), model(pictures), atol=1e-4 * np.abs(model(pictures)).max())
     name = submodels.layer_names(model, "ZeroPadding2D")[-1]
@@ -138,8 +139,8 @@ def test_a_padding_layer_that_folding_does_without_can_be_looked_at():
 
 def test_a_task_does_not_keep_the_model_alive():
     model = zoo.build("functional")
-    task = attribution.prepare(model, zoo.pictures(1))
-    engine.run(attribution.gradients(task), task.images, task.targets)
+    task = shared.prepare(model, zoo.pictures(1))
+    engine.run(shared.gradients(task), task.images, task.targets)
     gone = weakref.ref(model)
     del model, task
     gc.collect()
@@ -176,8 +177,8 @@ def test_what_is_compiled_does_not_keep_the_pictures(method):
 
 def test_the_model_is_left_as_it_was(functional):
     before = [np.copy(weight) for weight in functional.get_weights()]
-    task = attribution.prepare(functional, zoo.pictures(1))
-    engine.run(attribution.layer_gradients(task, ["relu2"]), task.images, task.targets)
+    task = shared.prepare(functional, zoo.pictures(1))
+    engine.run(shared.layer_gradients(task, ["relu2"]), task.images, task.targets)
     for one, two in zip(before, functional.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     assert functional.trainable
@@ -197,40 +198,40 @@ def test_the_model_is_left_as_it_was(functional):
 )
 def test_a_target_that_is_none_is_refused(functional, target, message):
     with pytest.raises(ValueError, match=message):
-        task = attribution.prepare(functional, zoo.pictures(3), target)
-        engine.run(attribution.scores(task), task.images, task.targets)
+        task = shared.prepare(functional, zoo.pictures(3), target)
+        engine.run(shared.scores(task), task.images, task.targets)
 
 
 def test_models_without_one_row_of_classes_are_refused():
     for target in (None, 0):
         with pytest.raises(ValueError, match="2 outputs.*which one is meant.*target=lambda"):
-            attribution.prepare(zoo.build("two_outputs"), zoo.pictures(1), target)
+            shared.prepare(zoo.build("two_outputs"), zoo.pictures(1), target)
         with pytest.raises(ValueError, match="no class to explain.*target=lambda"):
-            attribution.prepare(models.load("vgg19", size=32), np.zeros((32, 32, 3)), target)
+            shared.prepare(models.load("vgg19", size=32), np.zeros((32, 32, 3)), target)
 
 
 def test_spatial_layer(functional):
-    assert attribution.spatial_layer(functional) == "relu2"
-    assert attribution.spatial_layer(functional, "conv1") == "conv1"
+    assert shared.spatial_layer(functional) == "relu2"
+    assert shared.spatial_layer(functional, "conv1") == "conv1"
     with pytest.raises(ValueError, match="'gap'.*no spatial axes"):
-        attribution.spatial_layer(functional, "gap")
+        shared.spatial_layer(functional, "gap")
     with pytest.raises(ValueError, match="no layer 'conv3'.*'conv1'"):
-        attribution.spatial_layer(functional, "conv3")
+        shared.spatial_layer(functional, "conv3")
     picture = keras.Input((16, 16, 3))
     kept = L.GlobalAveragePooling2D(keepdims=True, name="gap")(L.Conv2D(4, 3, name="conv")(picture))
-    assert attribution.spatial_layer(keras.Model(picture, L.Flatten()(kept))) == "conv"
+    assert shared.spatial_layer(keras.Model(picture, L.Flatten()(kept))) == "conv"
     flat = keras.Sequential([keras.Input((16, 16, 3)), L.Flatten(), L.Dense(2)])
     with pytest.raises(ValueError, match="no layer with spatial axes"):
-        attribution.spatial_layer(flat)
+        shared.spatial_layer(flat)
 
 
 def test_baselines(functional):
-    task = attribution.prepare(functional, zoo.pictures(2), 0)
+    task = shared.prepare(functional, zoo.pictures(2), 0)
     one = zoo.pictures(1)[0]
-    assert (attribution.baseline(task) == 0).all()
-    assert (attribution.baseline(task, 7) == 7).all()
-    np.testing.assert_array_equal(attribution.baseline(task, one)[1], one)
-    np.testing.assert_array_equal(attribution.baseline(task, zoo.pictures(2)), zoo.pictures(2))
+    assert (shared.baseline(task) == 0).all()
+    assert (shared.baseline(task, 7) == 7).all()
+    np.testing.assert_array_equal(shared.baseline(task, one)[1], one)
+    np.testing.assert_array_equal(shared.baseline(task, zoo.pictures(2)), zoo.pictures(2))
     for wrong, message in ((np.zeros((8, 8, 3)), "has shape"), (np.nan, "NaN")):
         with pytest.raises(ValueError, match=message):
-            attribution.baseline(task, wrong)
+            shared.baseline(task, wrong)

@@ -8,21 +8,21 @@ import ipywidgets as widgets
 import jupyter_client
 import pytest
 
-from helpers import _background, _widgets
+from helpers.explorers import background, frame
 
 SOON = 30  # seconds
 
 
-class Counter(_widgets.Explorer):
+class Counter(frame.Explorer):
     """Counts as far as it is let."""
 
     def __init__(self, total=5, name="counter"):
         self.total, self.count, self.refreshed, self.is_closed = total, 0, 0, False
         self.allowed = threading.Semaphore(0)
         self.reached = queue.Queue()
-        self.number = _widgets.Number("Number", 9, 3)
+        self.number = frame.Number("Number", 9, 3)
         self.locked = widgets.Checkbox(description="locked", disabled=True)
-        self.counting = _background.Background("Count")
+        self.counting = background.Background("Count")
         super().__init__(name, [self.number, self.locked, self.counting], [])
         self.listen(self.number.slider)
         self.counting.attach(self, lambda: self.steps())
@@ -139,9 +139,9 @@ CELL = """
 import time
 from helpers import _background, _widgets
 
-class Counter(_widgets.Explorer):
+class Counter(frame.Explorer):
     def __init__(self):
-        self.counting = _background.Background("Count")
+        self.counting = background.Background("Count")
         super().__init__("counter", [self.counting], [])
         self.counting.attach(self, self.steps)
         self.start()

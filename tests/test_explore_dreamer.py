@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import _explore_dreamer, _gallery, _widgets, dream, explore, submodels
+from helpers import dream, explore, submodels
+from helpers.explorers import dreamer, frame
+from helpers.explorers import gallery as galleries
 from tests import zoo
 from tests.test_explore import check_the_rules, decoded, encoded, noise, upload
 
@@ -27,7 +29,7 @@ def model():
 
 @pytest.fixture
 def explorer(model, monkeypatch):
-    monkeypatch.setattr(_explore_dreamer, "PAUSE", -1)  # every step is shown
+    monkeypatch.setattr(dreamer, "PAUSE", -1)  # every step is shown
     explorer = explore.dreamer(model, pictures=PICTURES)
     explorer.octaves.value, explorer.steps.value = 2, 3
     return explorer
@@ -44,7 +46,7 @@ def deep_dream(model, picture, objective, **options):
 
 
 def shown(picture):
-    return _widgets.enlarged(np.rint(picture).astype(np.uint8))
+    return frame.enlarged(np.rint(picture).astype(np.uint8))
 
 
 def test_the_dream_is_that_of_deep_dream_and_its_numbers_are_told(explorer, model):
@@ -65,7 +67,7 @@ def test_it_begins_with_the_first_two_octaves_of_the_dream():
     model = zoo._randomised(keras.Sequential([keras.Input((None, None, 3)), L.Conv2D(4, 3, strides=16, name="conv")]))
     explorer = explore.dreamer(model, pictures=["koala"], layer="conv")
     assert explorer.gallery["koala"].shape == (256, 256, 3) and explorer.octaves.value == 4
-    assert _gallery.Gallery(model, ["koala"])["koala"].shape == (224, 224, 3)
+    assert galleries.Gallery(model, ["koala"])["koala"].shape == (224, 224, 3)
     photograph = explorer.gallery["koala"]
     small = list(dream.frames(model, photograph, "conv"))[11 + 10].picture
     np.testing.assert_array_equal(explorer.found.picture, dream.resized(small, photograph, (256, 256)))
@@ -157,7 +159,7 @@ def test_wiping_from_the_photograph_to_the_dream(explorer):
     gap = 5 * both.shape[1] // 48
     np.testing.assert_array_equal(both[:, : edge - gap], decoded(explorer.before)[:, : edge - gap])
     np.testing.assert_array_equal(both[:, edge + gap :], after[:, edge + gap :])
-    assert (both[:, edge - 2] == _widgets.MARK).all()
+    assert (both[:, edge - 2] == frame.MARK).all()
     explorer.wipe.value = 0
     np.testing.assert_array_equal(decoded(explorer.both), after)
     explorer.wipe.value = 100

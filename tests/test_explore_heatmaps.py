@@ -4,17 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import (
-    _explore_heatmaps,
-    _widgets,
-    cam,
-    explore,
-    gradients,
-    images,
-    models,
-    perturbation,
-    relevance,
-)
+from helpers import cam, explore, gradients, images, models, perturbation, relevance
+from helpers.explorers import frame, heatmaps
 from tests import zoo
 from tests.test_explore import check_the_rules, decoded, encoded, noise, upload
 
@@ -40,7 +31,7 @@ def small():
 
 def colours(values, end, signed=True):
     cmap, limits = ("RdBu_r", (-end, end)) if signed else ("inferno", (0, end))
-    return _widgets.enlarged(images.colorize(values, cmap, limits))
+    return frame.enlarged(images.colorize(values, cmap, limits))
 
 
 def test_every_panel_shows_what_its_method_gives(small):
@@ -83,8 +74,8 @@ def test_each_result_is_computed_once(small, monkeypatch):
         calls.append((picture.sum(), target))
         return np.ones((16, 16), "float32")
 
-    method = _explore_heatmaps.METHODS["Grad-CAM"]._replace(call=counted)
-    monkeypatch.setitem(_explore_heatmaps.METHODS, "Grad-CAM", method)
+    method = heatmaps.METHODS["Grad-CAM"]._replace(call=counted)
+    monkeypatch.setitem(heatmaps.METHODS, "Grad-CAM", method)
     other = (small.number.value + 1) % 5
     choose(small, "Grad-CAM", "Grad-CAM")
     small.number.value = other
@@ -121,7 +112,7 @@ def test_magnitudes_where_papers_show_them_and_maps_over_the_photograph(small):
     assert np.abs(decoded(small.panels[0]).astype(int) - colours(values, end, signed=False)).max() <= 4
     assert small.panels[1].image.value == before
     small.laid.value = True
-    laid = _widgets.enlarged(images.overlay(noise(1), values, 0.6, "inferno", (0, end)))
+    laid = frame.enlarged(images.overlay(noise(1), values, 0.6, "inferno", (0, end)))
     assert np.abs(decoded(small.panels[0]).astype(int) - laid).max() <= 4
 
 
@@ -179,8 +170,8 @@ def test_stop_ends_a_method_within_it_and_keeps_what_is_there(small, monkeypatch
         small.computing.stop.click()
         return run(*arguments, progress=False)
 
-    method = _explore_heatmaps.METHODS["RISE"]._replace(call=pressed)
-    monkeypatch.setitem(_explore_heatmaps.METHODS, "RISE", method)
+    method = heatmaps.METHODS["RISE"]._replace(call=pressed)
+    monkeypatch.setitem(heatmaps.METHODS, "RISE", method)
     compute(small)
     assert "Stopped at 1 of 3." in small.status.value
     assert "SmoothGrad: 50 passes" in small.panels[0].caption
@@ -202,7 +193,7 @@ def test_methods_that_are_asked_for_are_computed_before_it_returns():
 @pytest.mark.parametrize("name", ["functional", "transfer", "two_levels"])
 def test_all_methods_on_networks_of_every_build(name):
     explorer = explore.heatmaps(zoo.build(name), pictures={"one": noise(1)})
-    names = list(_explore_heatmaps.METHODS)
+    names = list(heatmaps.METHODS)
     for first in range(0, len(names), 6):
         choose(explorer, *names[first : first + 6])
         compute(explorer)

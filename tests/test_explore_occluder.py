@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers import _explore_occluder, _widgets, engine, explore, models, perturbation
+from helpers import engine, explore, models, perturbation
+from helpers.explorers import frame, occluder
 from tests import zoo
 from tests.test_explore import check_the_rules, count_passes, decoded, encoded, noise, upload  # noqa: F401 (a fixture)
 
@@ -31,7 +32,7 @@ def test_the_network_gets_the_picture_that_is_shown(digits):
     assert (shown != pixels).any()  # the frame
     inside = np.s_[3 * 8 + 1 : 12 * 8 - 1, 12 * 8 + 1 : 21 * 8 - 1]
     np.testing.assert_array_equal(shown[inside], pixels[inside])
-    np.testing.assert_array_equal(shown, _widgets.marked(pixels, (3, 12, 12, 21), (28, 28)))
+    np.testing.assert_array_equal(shown, frame.marked(pixels, (3, 12, 12, 21), (28, 28)))
     outputs = engine.run(digits.model, expected[None])[0]
     np.testing.assert_allclose(digits.answer(), outputs, rtol=1e-4, atol=1e-4)
     before, now = (softmax(x) for x in (digits.clean(), outputs))
@@ -47,12 +48,12 @@ def test_the_bars_show_the_likely_classes_before_and_now(digits):
     shown = list(np.argsort(-before)[:5])
     shown += [now.argmax()] if now.argmax() not in shown else []
     rows = [(str(k), before[k], now[k], k == 3) for k in shown]
-    np.testing.assert_array_equal(decoded(digits.bars), _explore_occluder.drawn_bars(rows, 440))
+    np.testing.assert_array_equal(decoded(digits.bars), occluder.drawn_bars(rows, 440))
 
 
 def test_bars_are_as_long_as_the_probabilities():
-    drawn = _explore_occluder.drawn_bars([("first", 0.5, 0.25, False), ("second", 1.0, 0.0, True)], 405)
-    for colour, lengths in ((_explore_occluder.BEFORE, (200, 400)), (_explore_occluder.NOW, (100, 1))):
+    drawn = occluder.drawn_bars([("first", 0.5, 0.25, False), ("second", 1.0, 0.0, True)], 405)
+    for colour, lengths in ((occluder.BEFORE, (200, 400)), (occluder.NOW, (100, 1))):
         rows = (drawn[26:] == colour).all(-1).sum(1)
         half = len(rows) // 2
         for found, length in zip((rows[:half].max(), rows[half:].max()), lengths, strict=True):
@@ -83,8 +84,8 @@ def test_the_map_is_that_of_occlusion(digits, fill):
         digits.target.value = target
         expected = perturbation.occlusion(digits.model, picture, target, 5, fill=given, progress=False)
         np.testing.assert_allclose(digits.occlusion_map(), expected, rtol=1e-5, atol=1e-5)
-        colours = _widgets.enlarged(_widgets.painted(digits.occlusion_map(), True))
-        np.testing.assert_array_equal(decoded(digits.map), _widgets.marked(colours, digits.box, (28, 28)))
+        colours = frame.enlarged(frame.painted(digits.occlusion_map(), True))
+        np.testing.assert_array_equal(decoded(digits.map), frame.marked(colours, digits.box, (28, 28)))
     row, column = digits.top.value + 2, digits.left.value + 2
     assert f"The map in the middle of the patch: {expected[row, column]:.2f}." in digits.numbers.value
     digits.fill.value = "mean" if fill != "mean" else "noise"

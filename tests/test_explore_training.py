@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from helpers import _explore_training, _widgets, explore, images, training
+from helpers import explore, images, training
+from helpers.explorers import frame
+from helpers.explorers import training as films
 from tests.test_explore import check_the_rules, count_passes, decoded, encoded, noise, parts, upload  # noqa: F401
 
 L = keras.layers
@@ -50,12 +52,12 @@ def limits(kernels):
 def tiles_of(panel, shape, columns):
     """The middle pixel of each cell of each tile in a panel: `(rows, columns, *shape, 3)`."""
     pixels, (height, width) = decoded(panel), shape
-    side = (_explore_training.SHEET + _explore_training.GAP) // columns - _explore_training.GAP
+    side = (films.SHEET + films.GAP) // columns - films.GAP
     tall = round(side * height / width)
-    rows = (len(pixels) + _explore_training.GAP) // (tall + _explore_training.GAP)
+    rows = (len(pixels) + films.GAP) // (tall + films.GAP)
     down = ((np.arange(height) + 0.5) * tall / height).astype(int)
     across = ((np.arange(width) + 0.5) * side / width).astype(int)
-    tops, lefts = (np.arange(count) * (size + _explore_training.GAP) for count, size in ((rows, tall), (columns, side)))
+    tops, lefts = (np.arange(count) * (size + films.GAP) for count, size in ((rows, tall), (columns, side)))
     return pixels[(tops[:, None, None, None] + down[:, None]), (lefts[:, None, None] + across)]
 
 
@@ -90,7 +92,7 @@ def test_the_marker_is_where_the_curve_is(explorer, snapshots):
     positions = []
     for moment in range(5):
         explorer.moment.index = moment
-        changed = (decoded(explorer.history) == _widgets.MARK).all(-1)
+        changed = (decoded(explorer.history) == frame.MARK).all(-1)
         left, right = changed[:, :456].any(0).nonzero()[0], changed[:, 456:].any(0).nonzero()[0]
         assert len(left) and len(right)  # accuracy, loss
         positions.append(left.mean())
@@ -105,7 +107,7 @@ def test_the_marker_is_where_the_curve_is(explorer, snapshots):
     np.testing.assert_array_equal(np.argsort(points[1:, 1]), np.argsort(values)[::-1])  # higher is further up
     explorer.moment.index = 4
     ring = decoded(explorer.history)[round(points[4, 1]), round(points[4, 0])]
-    np.testing.assert_array_equal(ring, _widgets.MARK)
+    np.testing.assert_array_equal(ring, frame.MARK)
 
 
 def test_play_and_slider_are_one(explorer, snapshots):
@@ -124,7 +126,7 @@ def test_no_figure_and_no_pass_for_a_step(explorer, monkeypatch, count_passes): 
     def forbidden(*args, **options):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(_explore_training.plots, "curves", forbidden)
+    monkeypatch.setattr(films.plots, "curves", forbidden)
     monkeypatch.setattr(training, "activation_evolution", forbidden)
     before = explorer.filters.image.value, explorer.maps.image.value, explorer.history.image.value
     explorer.moment.index = 1
@@ -221,12 +223,12 @@ def test_a_training_that_broke_down_is_shown_as_far_as_it_went(snapshots):
 
 def test_large_maps_are_shrunk_and_small_ones_fill_the_sheet():
     large = np.repeat(np.float32([0, 1, 2, 3]), 16)[None, None, None] * np.ones((1, 112, 112, 1), "float32")
-    film = _explore_training.film_of_maps(large, "layer")
+    film = films.film_of_maps(large, "layer")
     assert film.values.shape == (1, 64, 40, 40) and film.frame(0).shape == (362, 368, 3)
     first, last = film.frame(0)[0, 20:362:46], film.frame(0)[-1, 20:362:46]  # rows of tiles: all 0, all 3
     assert (first == images.colorize([0], "inferno", (0, 3))).all()
     assert (last == images.colorize([3], "inferno", (0, 3))).all()
-    film = _explore_training.film_of_maps(np.ones((1, 4, 8, 2), "float32"), "layer")
+    film = films.film_of_maps(np.ones((1, 4, 8, 2), "float32"), "layer")
     assert film.values.shape == (1, 2, 4, 8) and film.frame(0).shape == (90, 368, 3)
 
 

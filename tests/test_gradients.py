@@ -10,7 +10,8 @@ import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
 
-from helpers import _paths, _regions, attribution, engine, gradients, images, models, submodels
+from helpers import engine, gradients, images, models, submodels
+from helpers.attribution import integrated, regions, shared
 
 from . import zoo
 
@@ -411,19 +412,19 @@ def kinked(places):
 
 @pytest.mark.parametrize("kept", [96, 12])
 def test_adaptive_steps_find_where_the_path_bends(kept, monkeypatch):
-    monkeypatch.setattr(_paths, "KEPT", kept)
+    monkeypatch.setattr(integrated, "KEPT", kept)
     held = []
-    forget = _paths._forget
+    forget = integrated._forget
     monkeypatch.setattr(
-        _paths,
+        integrated,
         "_forget",
         lambda line, total: (forget(line, total), held.append(sum(n.gradient is not None for n in line)))[0],
     )
     model = kinked([0.011, 0.013, 0.02, 0.033, 0.05])
     picture = np.ones((1, 1, 1, 1), "float32")
-    task, bar = attribution.prepare(model, picture, 0), Bar()
-    path = _paths.straight(np.zeros_like(picture[0]), picture[0], task.targets[0])
-    found, change, used = _paths.adaptive(task, path, 512, 0.01, 16, bar)
+    task, bar = shared.prepare(model, picture, 0), Bar()
+    path = integrated.straight(np.zeros_like(picture[0]), picture[0], task.targets[0])
+    found, change, used = integrated.adaptive(task, path, 512, 0.01, 16, bar)
     assert used == bar.count <= 130 and max(held) <= kept
     exact = float(model(picture)[0, 0] - model(0 * picture)[0, 0])
     np.testing.assert_allclose(change, exact, rtol=1e-5)
@@ -450,11 +451,11 @@ def test_errors_that_cancel_by_chance_do_not_end_the_search():
 
 def test_adaptive_steps_end(residual):
     # A jump of the slope that no step can resolve, and a tolerance that no sum can meet.
-    task = attribution.prepare(residual, zoo.pictures(1) * 10, 2)
-    path = _paths.straight(task.images[0] * 0, task.images[0], task.targets[0])
+    task = shared.prepare(residual, zoo.pictures(1) * 10, 2)
+    path = integrated.straight(task.images[0] * 0, task.images[0], task.targets[0])
     for most in (2, 20, 75):
         bar = Bar()
-        assert _paths.adaptive(task, path, most, 1e-12, 16, bar)[2] == most == bar.count
+        assert integrated.adaptive(task, path, most, 1e-12, 16, bar)[2] == most == bar.count
 
 
 def test_adaptive_steps_tell_the_same_as_very_many(residual):
@@ -469,9 +470,9 @@ def test_adaptive_steps_tell_the_same_as_very_many(residual):
 @pytest.mark.parametrize("name", ["koala", "jaguar", "sheep", "panda"])
 def test_adaptive_steps_on_a_photograph(name, efficientnet):
     picture = images.batch(images.sample(name))
-    task, bar = attribution.prepare(efficientnet, picture), Bar()
-    path = _paths.straight(0 * picture[0], picture[0], task.targets[0])
-    total, change, used = _paths.adaptive(task, path, 512, 0.01, 16, bar)
+    task, bar = shared.prepare(efficientnet, picture), Bar()
+    path = integrated.straight(0 * picture[0], picture[0], task.targets[0])
+    total, change, used = integrated.adaptive(task, path, 512, 0.01, 16, bar)
     found, gap = gradients.integrated_gradients(efficientnet, picture, return_gap=True, progress=False)
     np.testing.assert_allclose(found[0], total, atol=1e-6)
     logits = efficientnet(np.concatenate([0 * picture, picture])).numpy()[:, task.targets[0]]
@@ -640,7 +641,7 @@ def test_regions_join_in_the_order_of_the_paper():
     masks[0, 0, 0] = True
     least = round(50 * 3000 / 224**2)
     assert least > 1
-    found = _regions.ranked(values, masks)
+    found = regions.ranked(values, masks)
     np.testing.assert_allclose(found, slow_ranked(values, masks, least), atol=1e-12)
     np.testing.assert_allclose(found.sum(), values.sum())  # regions share out what pixels have
 
@@ -670,12 +671,12 @@ def test_xrai_goes_from_the_darkest_and_the_brightest(residual):
 
 def test_segments_cover_the_picture_in_several_sizes():
     picture = images.batch(images.sample("koala"))[0]
-    masks = _regions.segments(picture)
+    masks = regions.segments(picture)
     assert masks.any(axis=0).all() and masks.shape[1:] == (224, 224)
     assert masks.mean((1, 2)).min() < 0.02 < 0.2 < masks.mean((1, 2)).max()
     assert (masks.sum(axis=0) > 6).any()  # margins overlap
     tall = images.resize(picture, (120, 80))
-    assert _regions.segments(tall).shape[1:] == (120, 80)
+    assert regions.segments(tall).shape[1:] == (120, 80)
 
 
 # FullGrad

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import _applications, _data, models
+from helpers import data, models
+from helpers.models import applications
 
 # Class and probability of the largest centred square, resized with Pillow's bicubic filter.
 PHOTOS = {
@@ -31,12 +32,12 @@ PHOTOS = {
     "sheep.webp": (348, "ram", 0.83),
 }
 # One network of each family, that is of each module of keras.applications.
-FAMILIES = {function.__module__: name for name, function in sorted(_applications.constructors().items(), reverse=True)}
+FAMILIES = {function.__module__: name for name, function in sorted(applications.constructors().items(), reverse=True)}
 FAMILIES = sorted(set(FAMILIES.values()) - {"vgg19"})
 
 
 def square(name, size=224):
-    photo = Image.open(_data.path(f"photos/{name}")).convert("RGB")
+    photo = Image.open(data.path(f"photos/{name}")).convert("RGB")
     side = min(photo.size)
     left, top = (photo.width - side) // 2, (photo.height - side) // 2
     return np.asarray(photo.crop((left, top, left + side, top + side)).resize((size, size), Image.BICUBIC), "float32")
@@ -140,7 +141,7 @@ def test_spelling_is_forgiving():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_of_keras_has_its_own_preprocessing_in_the_graph(name):
-    constructor = _applications.constructors()[name]
+    constructor = applications.constructors()[name]
     model = models.load(name, size=96, weights=None)
     assert model.input is model.inputs[0]  # not a list of one
     steps = [layer.name for layer in model.layers if layer.name.startswith("preprocess")]
@@ -168,7 +169,7 @@ def test_a_network_of_keras_gives_the_same_answer_with_its_preprocessing_inside(
 
 def test_native_sizes_are_those_of_keras(monkeypatch):
     """Keras says its default size only to the function that completes the input shape."""
-    for name, constructor in _applications.constructors().items():
+    for name, constructor in applications.constructors().items():
         module, heard = sys.modules[constructor.__module__], []
 
         def listen(shape, default_size, heard=heard, **_):
@@ -179,7 +180,7 @@ def test_native_sizes_are_those_of_keras(monkeypatch):
             with monkeypatch.context() as patch, pytest.raises(InterruptedError):
                 patch.setattr(module.imagenet_utils, "obtain_input_shape", listen)
                 constructor(weights=None)
-            assert heard == [_applications.NATIVE_SIZES.get(constructor.__name__, 224)], name
+            assert heard == [applications.NATIVE_SIZES.get(constructor.__name__, 224)], name
 
 
 def test_an_impossible_size_of_a_network_of_keras_is_explained():
@@ -195,9 +196,9 @@ def test_without_network_the_error_names_the_bundled_models_in_seconds(monkeypat
         def constructor(**_):
             keras.utils.get_file(origin=origin, cache_dir=tmp_path)
 
-        monkeypatch.setattr(_applications, "constructors", lambda: {"resnet50": constructor})
-        monkeypatch.setattr(_applications, "preprocess", lambda constructor, image: image)
-        monkeypatch.setattr(_applications, "SECONDS_OF_SILENCE", 1)
+        monkeypatch.setattr(applications, "constructors", lambda: {"resnet50": constructor})
+        monkeypatch.setattr(applications, "preprocess", lambda constructor, image: image)
+        monkeypatch.setattr(applications, "SECONDS_OF_SILENCE", 1)
         start = time.perf_counter()
         with pytest.raises(ConnectionError, match="resnet50.*efficientnet_lite0, vgg19, mnist_cnn"):
             models.load("resnet50")
@@ -208,7 +209,7 @@ def test_without_network_the_error_names_the_bundled_models_in_seconds(monkeypat
 def test_a_refused_connection_names_the_bundled_models(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         origin = f"http://127.0.0.1:{server.getsockname()[1]}/weights.h5"
-    with pytest.raises(ConnectionError), _applications._impatient_download():
+    with pytest.raises(ConnectionError), applications._impatient_download():
         keras.utils.get_file(origin=origin, cache_dir=tmp_path)
 
 

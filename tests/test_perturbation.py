@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import _masks, _resume, _segments, attribution, engine, images, models, perturbation, submodels
+from helpers import engine, images, models, perturbation, submodels
+from helpers.attribution import incremental, masking, shared, surrogates
 
 from . import zoo
 
@@ -67,7 +68,7 @@ def test_occlusion_of_a_linear_network_is_exact(patch, stride, fill):
     pictures = zoo.pictures(2)
     fill = zoo.pictures(1, seed=9)[0] if fill == "picture" else fill
     found = run("occlusion", model, pictures, 0, patch, stride, fill)
-    filled = _masks.fills(attribution.prepare(model, pictures, 0), fill)
+    filled = masking.fills(shared.prepare(model, pictures, 0), fill)
     pixel_drop = ((pictures - filled) * weights).sum(-1)
     height, width = (patch, patch) if isinstance(patch, int) else patch or (2, 2)
     down, across = (stride, stride) if isinstance(stride, int) else stride or (1, 1)
@@ -83,16 +84,16 @@ def test_occlusion_of_a_linear_network_is_exact(patch, stride, fill):
 
 def test_fills_are_what_they_say():
     pictures = zoo.pictures(3) * [5, 1, 2] + [100, 0, -3]
-    task = attribution.prepare(zoo.build("residual"), pictures, 0)
-    mean, blur, noise = (_masks.fills(task, fill) for fill in ("mean", "blur", "noise"))
+    task = shared.prepare(zoo.build("residual"), pictures, 0)
+    mean, blur, noise = (masking.fills(task, fill) for fill in ("mean", "blur", "noise"))
     np.testing.assert_allclose(mean[:, 3, 5], task.images.mean((1, 2)), rtol=1e-5)
     assert np.ptp(mean, (1, 2)).max() == 0 and blur.std((1, 2)).max() < task.images.std((1, 2)).max()
     np.testing.assert_allclose(blur.mean((1, 2)), task.images.mean((1, 2)), atol=0.5)
     np.testing.assert_allclose(noise.std((1, 2)), task.images.std((1, 2)), rtol=0.25)
     assert noise.min() >= task.images.min() and noise.max() <= task.images.max()
-    one = attribution.prepare(zoo.build("residual"), pictures[1:2], 0)
-    np.testing.assert_array_equal(_masks.fills(one, "noise")[0], noise[1])
-    assert (_masks.fills(task, "noise", seed=1) != noise).any()
+    one = shared.prepare(zoo.build("residual"), pictures[1:2], 0)
+    np.testing.assert_array_equal(masking.fills(one, "noise")[0], noise[1])
+    assert (masking.fills(task, "noise", seed=1) != noise).any()
 
 
 def test_occlusion_gives_the_classes_and_the_scores_of_each_position():
@@ -147,8 +148,8 @@ def awkward(size=(37, 42, 3)):
 
 
 def cut_names(model, pictures):
-    task = attribution.prepare(model, pictures, 0)
-    return [cut.name for cut in _resume._cuts(task.model, pictures.shape[1:3])[0][1:]]
+    task = shared.prepare(model, pictures, 0)
+    return [cut.name for cut in incremental._cuts(task.model, pictures.shape[1:3])[0][1:]]
 
 
 @pytest.mark.parametrize("size", [(37, 42, 3), (40, 33, 3)])
@@ -194,25 +195,25 @@ def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name):
     size = 224 if name == "efficientnet_lite0" else 160
     model, picture = models.load(name, size=size), images.batch(images.sample("koala"), size=size)
     target = None if name == "efficientnet_lite0" else lambda maps: tf.reduce_mean(maps[..., 3], (1, 2))
-    task = attribution.prepare(model, picture, target)
-    starts = _masks.starts(size, 24, 24 * 3)
-    plan = _resume.plan(task, starts, starts, (24, 24))
+    task = shared.prepare(model, picture, target)
+    starts = masking.starts(size, 24, 24 * 3)
+    plan = incremental.plan(task, starts, starts, (24, 24))
     assert plan.gain > 2 and len(plan.stages) > 5
-    function = _resume.passes(task, "resumed", plan)
-    fills = _masks.fills(task, "mean")
-    maps = _resume.clean(task, plan)(picture[0])
+    function = incremental.passes(task, "resumed", plan)
+    fills = masking.fills(task, "mean")
+    maps = incremental.clean(task, plan)(picture[0])
     options = dict(batch=16, progress=False, label="")
-    (found,) = _masks.run(task, function, 0, fills, plan.rows, constants=maps, **options)
+    (found,) = masking.run(task, function, 0, fills, plan.rows, constants=maps, **options)
     windows = np.array([[size, size], *itertools.product(starts, starts)], "int32")
-    plain = _masks.passes(task, "plain", _masks.window_masks((size, size), (24, 24)))
-    (wanted,) = _masks.run(task, plain, 0, fills, windows, **options)
+    plain = masking.passes(task, "plain", masking.window_masks((size, size), (24, 24)))
+    (wanted,) = masking.run(task, plain, 0, fills, windows, **options)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.ptp(wanted))
     assert np.ptp(wanted) > 0
 
 
 def test_crops_that_are_too_small_are_noticed(monkeypatch):
     """The check before the first window: without margins a convolution sees padding that is not there."""
-    own = _resume._crop
+    own = incremental._crop
 
     def smaller(source, target, axis, wanted):
         corners, size = own(source, target, axis, wanted)
@@ -220,7 +221,7 @@ def test_crops_that_are_too_small_are_noticed(monkeypatch):
         return np.minimum(corners + step, source.shape[axis] - size + 2 * step), size - 2 * step
 
     model, picture = awkward(), np.random.default_rng(0).normal(0, 3, (37, 42, 3)).astype("float32")
-    monkeypatch.setattr(_resume, "_crop", smaller)
+    monkeypatch.setattr(incremental, "_crop", smaller)
     with pytest.raises(ValueError, match="does not compute what it does on the whole picture"):
         run("occlusion", model, picture, 0, 5, 5, resume="conv3")
 
@@ -241,7 +242,7 @@ def test_where_it_would_not_be_exact_the_whole_network_is_run(monkeypatch):
     x = L.Conv2D(4, 3, padding="same", activation="relu", name="conv2")(x)
     model = keras.Model(picture, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
     pictures = zoo.pictures(1)
-    monkeypatch.setattr(_resume, "SMALL", 0)
+    monkeypatch.setattr(incremental, "SMALL", 0)
     plain, found = (run("occlusion", model, pictures, 0, 2, resume=resume) for resume in (None, "auto"))
     np.testing.assert_allclose(found, plain, atol=1e-6)
     with pytest.raises(ValueError, match="'conv2'.*does not compute"):
@@ -250,13 +251,13 @@ def test_where_it_would_not_be_exact_the_whole_network_is_run(monkeypatch):
 
 def test_auto_decides(monkeypatch):
     def decided(model, pictures, patch):
-        task, starts = attribution.prepare(model, pictures, 0), _masks.starts(pictures.shape[1], patch, patch)
-        return _resume.plan(task, starts, starts, (patch, patch))
+        task, starts = shared.prepare(model, pictures, 0), masking.starts(pictures.shape[1], patch, patch)
+        return incremental.plan(task, starts, starts, (patch, patch))
 
     model, pictures = zoo.build("residual"), zoo.pictures(1)
     assert decided(model, pictures, 3) is None  # small: it would take longer to set up
-    monkeypatch.setattr(_resume, "SMALL", 0)
-    assert decided(zoo.build("residual"), pictures, 2).gain > _resume.GAIN
+    monkeypatch.setattr(incremental, "SMALL", 0)
+    assert decided(zoo.build("residual"), pictures, 2).gain > incremental.GAIN
     assert decided(zoo.build("residual"), pictures, 14) is None  # nearly everything changes
     flat, _ = linear()
     assert decided(flat, pictures, 3) is None  # nothing to cut
@@ -391,7 +392,7 @@ def test_sampled_kernel_shap_is_near_the_exact_one_and_still_adds_up():
 
 
 def test_each_drawn_variant_comes_with_its_complement():
-    shown, weights = _segments._shapley_variants(20, 500, 0)
+    shown, weights = surrogates._shapley_variants(20, 500, 0)
     assert not shown[0].any() and shown[1].all() and weights.sum() == 498 and len(shown) == len(weights) + 2
     times = {tuple(row): weight for row, weight in zip(shown[2:], weights, strict=True)}
     assert len(times) == len(weights) and all(times[tuple(1 - np.array(row))] == times[row] for row in times)

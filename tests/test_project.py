@@ -30,13 +30,21 @@ def test_ruff(command):
 
 def test_no_helper_uses_jet():
     assert [
-        path.name for path in (nb.ROOT / "helpers").glob("*.py") if checks.JET.search(path.read_text("utf-8"))
+        path.name for path in (nb.ROOT / "helpers").rglob("*.py") if checks.JET.search(path.read_text("utf-8"))
     ] == []
 
 
 def test_readme_names_every_room():
-    rooms = {path.name for path in (nb.ROOT / "helpers").glob("[!_]*.py")}
-    assert rooms == set(re.findall(r"^\| `(\w+\.py)` \|", README, re.MULTILINE))
+    """Every file and folder has a row, and every file of a folder with several families is named in its row."""
+    helpers = nb.ROOT / "helpers"
+    rows = dict(re.findall(r"^\| `(\w+(?:/|\.py))` \| (.*) \|$", README, re.MULTILINE))
+    rooms = {path.name for path in helpers.glob("[!_]*.py")} | {
+        f"{path.parent.name}/" for path in helpers.glob("*/__init__.py")
+    }
+    assert rooms == set(rows)
+    for folder in ("submodels", "pictures", "features", "synthesis"):
+        rooms = {path.stem for path in (helpers / folder).glob("[!_]*.py")}
+        assert rooms <= set(re.findall(r"`(\w+)`", rows[f"{folder}/"])), folder
 
 
 def test_readme_gives_the_reason_of_every_requirement():

@@ -4,7 +4,7 @@ Run: python -m tests.benchmarks.attribution [--quick] [--write]
 
 Each row is time ÷ (passes × the best compiled pass of the network as it is, BatchNorm not folded), for one picture a
 pass of one picture. A pass is forward, or forward and backward where the method needs gradients. Peers are timed where
-they are installed (tests/peers). With --write the tables go to tests/benchmarks/attribution.md; --quick leaves out
+they are installed (tests/peers). With --write the tables go to tests/benchmarks/shared.md; --quick leaves out
 VGG19 and the peers.
 """
 
@@ -24,7 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 import helpers  # noqa: F401
-from helpers import attribution, cam, engine, gradients, images, models, perturbation
+from helpers import cam, engine, gradients, images, models, perturbation
+from helpers.attribution import shared
 
 BATCH = 16
 CLASS = 105  # koala
@@ -104,7 +105,7 @@ def methods(bench, peers):
     model, picture, target = bench.model, bench.picture, bench.target
     quiet, samples, masks = {"progress": False}, 50, 1000
     patch, stride, windows = 32, 16, 13**2
-    channels = model.get_layer(attribution.spatial_layer(model)).output.shape[-1]
+    channels = model.get_layer(shared.spatial_layer(model)).output.shape[-1]
     bench.row(
         "saliency, 1 picture", 1, "gradient", lambda: gradients.saliency(model, picture, target), **peers.saliency(1)
     )

@@ -7,20 +7,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from helpers import (
-    _explore_dreamer,
-    _explore_training,
-    _widgets,
-    deconv,
-    dream,
-    engine,
-    gradients,
-    images,
-    models,
-    perturbation,
-    plots,
-    submodels,
-)
+from helpers import deconv, dream, engine, gradients, images, models, perturbation, plots, submodels
+from helpers.explorers import dreamer, frame, training
 from tests.browser import lab, servers
 from tests.browser.widgets import (
     LABEL,
@@ -204,7 +192,7 @@ def test_occluder(explorer, front_end, shoot, network):
         picture = koala.copy()
         picture[top : top + side, left : left + side] = koala.mean((0, 1))
         box = top, left, top + side, left + side
-        return _widgets.marked(np.rint(picture).astype("uint8"), box)
+        return frame.marked(np.rint(picture).astype("uint8"), box)
 
     wait_for_pixels(photo, covered(*corner), most=1)
     press(scope, "Pixels from the left", "ArrowRight", "ArrowRight")
@@ -217,7 +205,7 @@ def test_occluder(explorer, front_end, shoot, network):
     largest = np.abs(expected).max()
     expected = images.colorize(expected, plots.DIVERGING, (-largest, largest))
     box = corner[0] + 1, corner[1] + 2, corner[0] + 1 + side, corner[1] + 2 + side
-    wait_for_pixels(map_panel, _widgets.marked(expected, box), most=3, seconds=120)
+    wait_for_pixels(map_panel, frame.marked(expected, box), most=3, seconds=120)
     shoot(scope, f"{front_end}_occluder_3_map")
 
 
@@ -277,7 +265,7 @@ def test_dreamer(explorer, front_end, shoot):
     expect(scope.get_by_text("block5_conv2: 2 steps.")).to_be_visible()  # a click can overtake a slider
     button(scope, "Dream").press("Enter")
     expect(scope.get_by_text(re.compile("^After: more of block5_conv2"))).to_be_visible(timeout=120_000)
-    picture = images.batch(images.sample("koala"), size=_explore_dreamer.SIZE)[0]
+    picture = images.batch(images.sample("koala"), size=dreamer.SIZE)[0]
     vgg = models.load("vgg19", size="any")
     expected = dream.deep_dream(vgg, picture, "block5_conv2", octaves=1, steps=2, step=1, progress=False)
     wait_for_pixels(after, np.rint(expected.picture).astype("uint8"), most=2)
@@ -297,7 +285,7 @@ def test_dreamer(explorer, front_end, shoot):
 
 def test_training(explorer, front_end, shoot, folder):
     scope = explorer("training")
-    film = _explore_training.film_of_filters(np.load(folder / "filters.npy"), "conv1")
+    film = training.film_of_filters(np.load(folder / "filters.npy"), "conv1")
     last = len(film.values) - 1
     wait_for_pixels(pictures(scope).nth(1), film.frame(last))
     press(scope, "Training", "Home")

@@ -20,7 +20,8 @@ from tf_keras_vis.layercam import Layercam
 from tf_keras_vis.scorecam import Scorecam
 from tf_keras_vis.utils.scores import CategoricalScore
 
-from helpers import attribution, cam, submodels
+from helpers import cam, submodels
+from helpers.attribution import shared
 
 STRETCHED = "theirs is stretched to 0…1; the same is done to ours here"
 
@@ -35,8 +36,8 @@ def keras_case(request):
 
 def activations_and_slopes(case):
     """What a layer puts out and the gradient of the score by it, `(B, h, w, K)`."""
-    task = attribution.prepare(case.model, case.pictures, case.targets, layers=[case.layer])
-    _, maps, slopes = attribution.layer_gradients(task, [case.layer])(task.images, task.targets)
+    task = shared.prepare(case.model, case.pictures, case.targets, layers=[case.layer])
+    _, maps, slopes = shared.layer_gradients(task, [case.layer])(task.images, task.targets)
     return maps[case.layer].numpy().astype("float64"), slopes[case.layer].numpy().astype("float64")
 
 
@@ -81,7 +82,7 @@ def test_with_grad_cam(case, compare, method, kind):
 def test_upsampling(case, compare):
     """Ours enlarges with Pillow's bilinear interpolation, grad-cam's with OpenCV's: the same."""
     maps = cam.grad_cam(case.model, case.pictures, case.targets, layer=case.layer, upsample=False)
-    ours = attribution.upsample(scale_cam_image(maps), case.pictures.shape[1:3])
+    ours = shared.upsample(scale_cam_image(maps), case.pictures.shape[1:3])
     theirs = grad_cam_peer(case, "GradCAM")
     compare.same("Grad-CAM", case.name, "grad-cam", scale_cam_image(ours), theirs, "enlarged by each of the two")
 

@@ -18,7 +18,8 @@ from tf_keras_vis.saliency import Saliency
 from tf_keras_vis.utils.model_modifiers import GuidedBackpropagation
 from tf_keras_vis.utils.scores import CategoricalScore
 
-from helpers import _regions, gradients
+from helpers import gradients
+from helpers.attribution import regions
 
 from .networks import channels_last, digit_case, photograph_case, skip_case
 
@@ -334,7 +335,7 @@ def test_xrai(compare):
     options = dict(steps=16, **QUIET)
     ends = [np.full_like(picture, picture.min()), np.full_like(picture, picture.max())]
     base = gradients.integrated_gradients(case.model, picture, 105, baseline=ends, **options)
-    segments = _regions.segments(picture)
+    segments = regions.segments(picture)
     ours = gradients.xrai(case.model, picture, 105, segments=segments, **options)
     theirs = pair.XRAI().GetMask(picture, None, segments=list(segments), base_attribution=base)
     compare.same("XRAI", case.name, "PAIR", ours, theirs, "same segments and base attribution")

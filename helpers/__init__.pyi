@@ -1,0 +1,23 @@
+# The map of the house: which room a name is in. `__init__.py` reads it, and so do editors.
+from . import attribution as attribution
+from . import environment as environment
+from . import exercises as exercises
+from . import models as models
+from . import submodels as submodels
+from . import synthesis as synthesis
+from . import training as training
+from .attribution import cam as cam
+from .attribution import gradients as gradients
+from .attribution import perturbation as perturbation
+from .attribution import relevance as relevance
+from .explorers import explore as explore
+from .features import deconv as deconv
+from .features import space as space
+from .features import units as units
+from .pictures import digits as digits
+from .pictures import images as images
+from .pictures import plots as plots
+from .submodels import engine as engine
+from .synthesis import dream as dream
+from .synthesis import inversion as inversion
+from .synthesis import overview as overview

@@ -1,0 +1,451 @@
+"""Class activation maps: where in the picture a layer found what speaks for a class.
+
+Every map is a sum over the channels k of a layer. With A_k the `(h, w)` map of a channel, y the score that is explained
+and g_k = ∂y/∂A_k its gradient, L = Σ_k w_k · A_k, and the methods differ in the weights w_k only. The map has the grid
+of the layer; enlarged to the size of the picture it is smooth, but no finer.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import submodels
+from ..submodels import engine
+from ..submodels.graph import trace
+from . import gradients, heads, shared
+
+
+def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False, batch=16):
+    """Which places add to the logit of a class, and by how much? (Zhou et al. 2016, arXiv:1512.04150)
+
+    After global average pooling and one Dense layer with kernel W the logit of class c is the mean over all places of
+    L = Σ_k W[k, c] · A_k, plus the bias. Softmax or another function at the very end changes nothing in the map.
+
+    Args:
+        model, images, layer, upsample, rectify, batch: as for `grad_cam`.
+        target: None, an int, or one int for each picture. A function has no class whose weights could be read.
+
+    Returns:
+        Map, signed, in units of the logit: the mean of the layer's own grid is logit − bias.
+
+    Raises:
+        ValueError: as `grad_cam`; another head, with the layer that is in the way; a function as target.
+    """
+    if callable(target):
+        raise ValueError("CAM reads the weights of one class; for a function as target use cam.grad_cam.")
+    task, layers = _prepare(model, images, target, layer, resolve=True)
+    kernels = {name: heads.class_weights(task.model, name) for name in layers}
+    return _answer(
+        task,
+        _by_picture(task, layers, lambda row, name, maps: maps @ kernels[name][:, task.targets[row]], batch),
+        upsample,
+        rectify,
+    )
+
+
+def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
+    """Which places speak for a class, in any network? (Selvaraju et al. 2017, arXiv:1610.02391)
+
+    w_k = mean of g_k over all places: how fast the score grows if the channel is turned up everywhere. One forward
+    pass, and a backward pass down to the layer. Where the head is global pooling and Dense this is CAM divided
+    by the number of places.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input. Explained is what it puts out: take
+            `submodels.logits(model)` if it ends in softmax.
+        images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it.
+        target: None (each picture's own top class), an int, one int for each picture, or a function
+            `outputs → (B,)` in TensorFlow operations.
+        layer: name of a layer with output `(B, h, w, K)`; None for the last one that has more than one place. A list of
+            names fuses several layers: each map is enlarged and divided by its own largest magnitude, then their
+            mean is taken, so that the result is at most 1.
+        upsample: True for maps at the size of the picture (bilinear), False for the layer's own grid.
+        rectify: True keeps what speaks for the score and sets the rest to zero, False keeps the sign.
+        batch: pictures computed at a time.
+
+    Returns:
+        float32 `(B, H, W)`, or `(H, W)` for one picture; with `upsample=False` `(B, h, w)`. Not normalised.
+
+    Raises:
+        ValueError: no such layer, or one without spatial axes; a network without a spatial layer; no layer at all;
+            `upsample=False` with layers of different grids; a wrong target or wrong pictures (`shared.prepare`).
+    """
+
+    def formula(maps, slopes):
+        return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
+
+    task, layers = _prepare(model, images, target, layer)
+    return _answer(task, _by_gradient(task, layers, "grad_cam", formula, batch), upsample, rectify)
+
+
+def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
+    """Which places speak for a class, if it is there several times? (Chattopadhay et al. 2018, arXiv:1710.11063)
+
+    w_k = Σ α_k · ReLU(g_k) with α_k = g_k² / (2 g_k² + S_k g_k³) and S_k = Σ A_k over all places. That is the paper's
+    formula for a score exp(y), but for the factor exp(y) that all channels of a picture have in common. It is made for
+    maps that are not negative, as they are after a ReLU; with S_k below zero α_k can be anything.
+
+    Args, Returns, Raises: as `grad_cam`.
+    """
+
+    def formula(maps, slopes):
+        # α is written as 1 / (2 + S·g): g² and g³ of a small gradient are below what float32 can hold.
+        positive = tf.nn.relu(slopes)
+        alpha = tf.math.divide_no_nan(1.0, 2.0 + tf.reduce_sum(maps, (1, 2), keepdims=True) * slopes)
+        return _weighted(maps, tf.reduce_sum(alpha * positive, (1, 2)))
+
+    task, layers = _prepare(model, images, target, layer)
+    return _answer(task, _by_gradient(task, layers, "grad_cam_plus_plus", formula, batch), upsample, rectify)
+
+
+def layer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
+    """Which places speak for a class, in early layers too? (Jiang et al. 2021, LayerCAM)
+
+    Each place has a weight of its own, w_k[i, j] = ReLU(g_k[i, j]), so that the fine grid of an early layer is used.
+
+    Args, Returns, Raises: as `grad_cam`.
+    """
+
+    def formula(maps, slopes):
+        return tf.reduce_sum(tf.nn.relu(slopes) * maps, -1)
+
+    task, layers = _prepare(model, images, target, layer)
+    return _answer(task, _by_gradient(task, layers, "layer_cam", formula, batch), upsample, rectify)
+
+
+def hires_cam(model, images, target=None, *, layer=None, upsample=True, rectify=False, batch=16):
+    """Which places did the network use for a class? (Draelos and Carin 2020, arXiv:2011.08891)
+
+    L = Σ_k g_k · A_k, each place with its own gradient: what the layer at this place adds to the score. If what comes
+    after the layer is linear, the map on the layer's own grid sums to score − bias, and it is zero wherever nothing was
+    used, which Grad-CAM does not promise.
+
+    Args, Returns, Raises: as `grad_cam`; signed, in units of the score.
+    """
+
+    def formula(maps, slopes):
+        return tf.reduce_sum(slopes * maps, -1)
+
+    task, layers = _prepare(model, images, target, layer)
+    return _answer(task, _by_gradient(task, layers, "hires_cam", formula, batch), upsample, rectify)
+
+
+def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
+    """Grad-CAM with weights that share the score out among the channels. (Fu et al. 2020, arXiv:2008.02312)
+
+    w_k = Σ A_k · g_k / Σ A_k: the gradient is averaged where the channel is active. The signed map then sums to
+    the same as that of HiRes-CAM.
+
+    Args, Returns, Raises: as `grad_cam`. A channel whose sum is zero gets no weight.
+    """
+
+    def formula(maps, slopes):
+        return _weighted(maps, tf.math.divide_no_nan(tf.reduce_sum(maps * slopes, (1, 2)), tf.reduce_sum(maps, (1, 2))))
+
+    task, layers = _prepare(model, images, target, layer)
+    return _answer(task, _by_gradient(task, layers, "xgrad_cam", formula, batch), upsample, rectify)
+
+
+def finer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, compare=3, gamma=0.6, batch=16):
+    """What tells a class from those that look like it? (Zhang et al. 2025, arXiv:2501.11309)
+
+    Grad-CAM of the score y_c − γ · mean of y_d over the classes d that it is compared with: what they have in
+    common cancels out. γ = 0 is Grad-CAM. The scores should be logits.
+
+    Args:
+        model, images, layer, upsample, rectify, batch: as for `grad_cam`.
+        target: None, an int, or one int for each picture.
+        compare: how many classes: those whose scores are nearest to y_c, in each picture its own. Or a list of classes.
+        gamma: strength of the comparison, 0 or more.
+
+    Returns:
+        Map, as `grad_cam`.
+
+    Raises:
+        ValueError: as `grad_cam`; a function as target; `compare` below 1, too large, not classes, or with
+            the target among them; a negative gamma.
+    """
+    if callable(target):
+        raise ValueError("Finer-CAM compares classes, and a function has none: use cam.grad_cam with this function.")
+    if not 0 <= gamma < np.inf:
+        raise ValueError(f"gamma={gamma!r}: the strength of the comparison is 0 or more.")
+    listed = np.ndim(compare) > 0
+    task, layers = _prepare(model, images, target, layer, resolve=listed)
+    classes = task.model.outputs[0].shape[-1]
+    rivals = np.array(compare, ndmin=1)
+    if rivals.dtype.kind not in "iu" or rivals.ndim > 1 or not rivals.size:
+        raise ValueError(f"compare={compare!r}: give a number of classes, or a list of classes.")
+    if not listed and not 1 <= compare < classes:
+        raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes, so 1 to that many.")
+    if listed and not (0 <= rivals.min() and rivals.max() < classes):
+        raise ValueError(f"compare={compare!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
+    if listed and np.isin(task.targets, rivals).any():
+        raise ValueError(f"compare={compare!r} has the target itself: a class cannot be told from itself.")
+    key = ("finer_cam", tuple(map(int, rivals)), listed, float(gamma))
+    score = engine.cached(task.model, key, lambda: _difference(rivals if listed else int(compare), gamma))
+
+    def formula(maps, slopes):
+        return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
+
+    task = task._replace(score=score, key=score)
+    return _answer(task, _by_gradient(task, layers, "finer_cam", formula, batch), upsample, rectify)
+
+
+def _difference(compare, gamma):
+    """The score that Finer-CAM explains, as a function of outputs and targets."""
+
+    def score(outputs, targets):
+        targets = shared.classes(outputs, targets)
+        own = tf.gather(outputs, targets, batch_dims=1)
+        if np.ndim(compare):
+            others = tf.gather(outputs, compare, axis=1)
+        else:
+            distance = tf.where(tf.one_hot(targets, outputs.shape[-1]) > 0, np.inf, tf.abs(outputs - own[:, None]))
+            others = tf.gather(outputs, tf.math.top_k(-distance, compare).indices, batch_dims=1)
+        return own - gamma * tf.reduce_mean(others, -1)
+
+    return score
+
+
+def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, center=False, batch=16):
+    """What stands out in a layer, whatever the class? (Muhammad and Yeasin 2020, arXiv:2008.00299)
+
+    With the layer as a matrix O of places × channels, L = O · v with v the first right singular vector of O: the
+    direction in channel space along which the picture's places have the largest values. A direction has no sign;
+    it is chosen so that L is large where the layer is active, Σ L[i, j] · ‖A[i, j]‖² ≥ 0.
+
+    Args:
+        model, images, layer, upsample, rectify, batch: as for `grad_cam`.
+        target: checked if given, and not used: the map is the same for all classes.
+        center: True subtracts from each channel its mean over the places first, so that v is the first principal
+            component in the strict sense; the paper does not, other programs do.
+
+    Returns:
+        Map, as `grad_cam`.
+
+    Raises:
+        ValueError: as `grad_cam`.
+    """
+    task, layers = _prepare(model, images, _no_class if target is None else target, layer)
+
+    def draw(_row, _name, maps):
+        places = maps.reshape(-1, maps.shape[-1])
+        projected = _first_component(places - places.mean(0) if center else places)
+        sign = -1.0 if projected @ np.square(places).sum(1) < 0 else 1.0
+        return sign * projected.reshape(maps.shape[:2])
+
+    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+
+
+def _first_component(matrix):
+    """O · v, with v the first right singular vector of the matrix O, up to its sign."""
+    matrix = matrix.astype("float64")
+    if len(matrix) > matrix.shape[1]:
+        return matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
+    squares, vectors = np.linalg.eigh(matrix @ matrix.T)  # the same from the smaller side: O·v = σ·u
+    return np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
+
+
+def _no_class(outputs):
+    return tf.zeros(len(outputs))
+
+
+def score_cam(
+    model,
+    images,
+    target=None,
+    *,
+    layer=None,
+    upsample=True,
+    rectify=True,
+    channels=None,
+    baseline=0.0,
+    batch=16,
+    progress=True,
+):
+    """Which channels, used as a window on the picture, keep the class? (Wang et al. 2020, arXiv:1910.01279)
+
+    Each map A_k, enlarged and scaled to 0…1, is a mask M_k on the picture x; w = softmax over k of the scores of
+    x · M_k + baseline · (1 − M_k). No gradients, one pass for each channel. (The paper subtracts the score of the
+    baseline, which softmax does not see.) Channels that are constant give an empty mask and share one pass.
+
+    Args:
+        model, images, target, layer, upsample, rectify: as for `grad_cam`; softmax of logits is meant, not of
+            probabilities.
+        channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
+        baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
+        batch: masks computed at a time; memory does not grow with the number of channels.
+        progress: show a bar.
+
+    Returns:
+        Map, as `grad_cam`.
+
+    Raises:
+        ValueError: as `grad_cam`; `channels` below 1 or more than there are; a baseline of another shape.
+    """
+    task, layers = _prepare(model, images, target, layer, resolve=True)
+    behind = shared.baseline(task, baseline)
+    for name in layers:
+        count = trace(task.model).tensor(name).shape[-1]
+        if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
+            raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
+
+    shell = task.shell
+
+    def masked(picture, behind, target, maps):
+        masks = tf.image.resize(maps[..., None], tf.shape(picture)[:2])
+        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+        masks = tf.math.divide_no_nan(masks - low, high - low)
+        seen = behind + masks * (picture - behind)
+        return shell.score(shell.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
+
+    function = shared.compiled(task, "score_cam", masked)
+
+    def draw(row, name, maps):
+        picture, black, target = map(tf.constant, (task.images[row], behind[row], task.targets[row]))
+        kept = np.argsort(-maps.std((0, 1)), kind="stable")[:channels]
+        varies = np.ptp(maps, (0, 1))[kept] > 0
+        rows = np.moveaxis(maps[..., kept[varies]], -1, 0)
+        if not varies.all():
+            rows = np.concatenate([rows, np.zeros((1, *maps.shape[:2]), "float32")])
+        scores = engine.run(
+            lambda masks: function(picture, black, target, masks),
+            rows,
+            batch=batch,
+            progress=progress,
+            label=f"Score-CAM {name}, picture {row + 1} of {len(behind)}",
+        ).astype("float64")
+        weights = np.full(len(kept), scores[-1])
+        weights[varies] = scores[: varies.sum()]
+        weights = np.exp(weights - weights.max())
+        return maps[..., kept] @ (weights / weights.sum())
+
+    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+
+
+def ablation_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16, progress=True):
+    """Which channels does the class need? (Desai and Ramaswamy 2020, Ablation-CAM)
+
+    w_k = (y − y without channel k) / |y|, with the channel set to zero in the layer. No gradients. For each channel
+    only what comes after the layer is run, whether or not the network has a bottleneck there; channels that
+    are silent need no pass. (The paper divides by y: with a negative score, needed channels would count against it.)
+
+    Args:
+        model, images, target, layer, upsample, rectify: as for `grad_cam`.
+        batch: channels computed at a time; memory does not grow with their number.
+        progress: show a bar.
+
+    Returns:
+        Map, as `grad_cam`. Zeros where y is exactly zero.
+
+    Raises:
+        ValueError: as `grad_cam`.
+    """
+    task, layers = _prepare(model, images, target, layer, resolve=True)
+    return _answer(task, {name: _ablation(task, name, batch, progress) for name in layers}, upsample, rectify)
+
+
+def _ablation(task, layer, batch, progress):
+    """The maps of Ablation-CAM for one layer."""
+    body, head = engine.cached(task.model, ("cut", layer), lambda: heads.cut(task.model, layer))
+    score = task.score
+
+    def ablated(channels, target, maps, *others):
+        count = tf.shape(channels)[0]
+        kept = 1.0 - tf.one_hot(channels, tf.shape(maps)[-1])
+        rows = [maps * kept[:, None, None], *(tf.repeat(other[None], count, 0) for other in others)]
+        return score(head(rows, training=False), tf.repeat(target, count))
+
+    function = shared.compiled(task, ("ablation_cam", layer), ablated)
+    found = []
+    for chunk in engine.stream(body, task.images, batch=batch):
+        for tensors in zip(*keras.tree.flatten(chunk), strict=True):
+            maps, row = tensors[0], len(found)
+            given = [tf.constant(x) for x in (task.targets[row], *tensors)]
+            active = np.flatnonzero(maps.any((0, 1)))
+            scores = engine.run(
+                lambda channels, given=given: function(channels, *given),
+                np.concatenate([[-1], active]).astype("int32"),  # channel −1 is none: the score as it is
+                batch=batch,
+                progress=progress,
+                label=f"Ablation-CAM {layer}, picture {row + 1} of {len(task.images)}",
+            )
+            drops = np.divide(scores[0] - scores[1:], abs(scores[0]), where=scores[0] != 0, out=np.zeros(len(active)))
+            found.append(maps[..., active] @ drops)
+    return np.stack(found)
+
+
+def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
+    """Which details, at the places that speak for a class? (Selvaraju et al. 2017, arXiv:1610.02391)
+
+    Guided backpropagation × Grad-CAM, enlarged to the size of the picture: the first is sharp and knows hardly anything
+    of the class, the second knows the class and is coarse.
+
+    Args:
+        model, images, target, layer, rectify: as for `grad_cam`; the network needs ReLUs.
+
+    Returns:
+        float32 of the shape of `images`, signed.
+
+    Raises:
+        ValueError: as `grad_cam`, and as `submodels.relu_rule` for a network without ReLU.
+    """
+    details = gradients.guided_backprop(model, images, target)
+    return details * grad_cam(model, images, target, layer=layer, rectify=rectify)[..., None]
+
+
+def _prepare(model, images, target, layer, resolve=False):
+    """The task, and the names of the layers that are looked at."""
+    names = [layer] if layer is None or isinstance(layer, str) else list(layer)
+    if not names:
+        raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
+    layers = tuple(dict.fromkeys(shared.spatial_layer(model, name) for name in names))
+    for name in layers:
+        trace(model).index(name)  # the input is no layer
+    return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers
+
+
+def _by_gradient(task, layers, method, formula, batch):
+    """Maps `{layer: (B, h, w)}` by `formula(A, g)`, tensors `(B, h, w, K)`, in the pass that makes A and g."""
+    both = shared.layer_gradients(task, layers)
+
+    def maps(x, targets):
+        _, activations, slopes = both(x, targets)
+        return {name: formula(activations[name], slopes[name]) for name in layers}
+
+    return engine.run(shared.compiled(task, (method, layers), maps), task.images, task.targets, batch=batch)
+
+
+def _by_picture(task, layers, draw, batch):
+    """Maps `{layer: (B, h, w)}` by `draw(row, layer, A)`, with A `(h, w, K)` what the layer makes of that picture."""
+    network = engine.cached(task.model, ("cam", layers), lambda: submodels.activations(task.model, layers))
+    found = {name: [] for name in layers}
+    for chunk in engine.stream(network, task.images, batch=batch):
+        for name in layers:
+            for maps in chunk[name]:
+                found[name].append(draw(len(found[name]), name, maps))
+    return {name: np.stack(maps) for name, maps in found.items()}
+
+
+def _weighted(maps, weights):
+    """Σ_k w_k · A_k for `(B, h, w, K)` and `(B, K)`."""
+    return tf.einsum("bhwk,bk->bhw", maps, weights)
+
+
+def _answer(task, found, upsample, rectify):
+    """The answer to the reader from the maps of each layer."""
+    maps = [np.maximum(one, 0) if rectify else one for one in found.values()]
+    if upsample:
+        maps = [shared.upsample(one, task.images.shape[1:3]) for one in maps]
+    if len(maps) == 1:
+        return task.answer(maps[0])
+    grids = {name: one.shape[1:] for name, one in zip(found, maps, strict=True)}
+    if len(set(grids.values())) > 1:
+        raise ValueError(f"Layers of different grids, {grids}, have no common one: upsample=True fuses them.")
+    return task.answer(np.mean([one / _largest(one) for one in maps], 0))
+
+
+def _largest(maps):
+    """The largest magnitude of each map `(B, 1, 1)`, 1 where there is nothing but zeros."""
+    largest = np.abs(maps).max((1, 2), keepdims=True)
+    return np.where(largest > 0, largest, 1)

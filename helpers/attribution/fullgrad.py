@@ -1,0 +1,171 @@
+"""FullGrad: a score split into what the pixels and what the biases of all layers give (Srinivas and Fleuret 2019)."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..submodels import engine
+from ..submodels.graph import trace
+from . import shared
+
+_L = keras.layers
+_HOMOGENEOUS = (_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D, _L.Add)
+_HOMOGENEOUS += (
+    _L.Concatenate,
+    _L.Flatten,
+    _L.Reshape,
+    _L.Permute,
+    _L.ZeroPadding2D,
+    _L.Cropping2D,
+    _L.UpSampling2D,
+    _L.Resizing,
+)
+_HOMOGENEOUS += (_L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Dropout, _L.SpatialDropout2D, _L.Identity)
+_WITH_BIAS = (_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense)
+
+
+_LEAKY = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
+
+
+def _homogeneous(operation):
+    """Whether twice the input gives twice the output: then there is no bias, said or unsaid."""
+    if isinstance(operation, _L.ReLU):
+        return operation.max_value is None and operation.threshold == 0
+    if isinstance(operation, _L.Activation):
+        return operation.activation in _LEAKY
+    return type(operation) in _HOMOGENEOUS or type(operation).__name__ == "Relu"
+
+
+class FullGradients(NamedTuple):
+    """A score as a sum: `score[i] == inputs[i].sum() + sum(term[i].sum() for term in biases.values())`."""
+
+    score: np.ndarray  # (B,)
+    inputs: np.ndarray  # (B, H, W, C): gradient × pixel
+    biases: dict  # name of a layer → (B, …) of the shape of its output: gradient × bias there
+
+
+def full_gradients(model, images, target=None, *, batch=16, progress=False):
+    """The score as an exact sum of what each pixel gives and what each bias gives.
+
+    Srinivas and Fleuret, "Full-Gradient Representation for Neural Network Visualization" (2019):
+    f(x) = Σ x · ∂f/∂x + Σ over layers Σ b · ∂f/∂y, with y the layer's output. The bias of a layer y(x) is what is left
+    without its linear part, b = y(x) − (∂y/∂x) x. So a convolution has the bias of its weights; a ReLU has none; ReLU6
+    has 6 where it is saturated; preprocessing has its shift; and any other function, such as swish, what its tangent
+    leaves at zero.
+
+    Args:
+        model, images, target, batch, progress: as `gradients.saliency`.
+
+    Returns:
+        `FullGradients`, without the batch axis for one picture. Layers are those of the network with BatchNorm folded;
+        those that cannot have a bias are not listed. If `target` is a function, what it adds is listed as `"target"`.
+
+    Raises:
+        ValueError: as `gradients.saliency`; a network with layers whose gradient is not that of what they compute.
+    """
+    task = shared.prepare(model, images, target, resolve=False)
+    function = shared.compiled(task, "full_gradients", terms_of(task))
+    found = engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
+    score, *terms = found
+    sums = [x.reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms)]
+    size = sum(np.abs(x).reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms))
+    if (np.abs(sum(sums) - score) > 1e-3 * np.maximum(size, np.abs(score))).any():
+        raise ValueError(
+            f"The terms add up to {sum(sums)}, and the scores of model {model.name!r} are {score}: some of its layers "
+            "hide what they do from the gradient (stop_gradient, or a gradient of their own)."
+        )
+    return FullGradients(*keras.tree.map_structure(task.answer, found))
+
+
+def fullgrad(model, images, target=None, *, batch=16, progress=False):
+    """Where in the picture the score comes from, counting what the biases of all layers contribute.
+
+    Srinivas and Fleuret, "Full-Gradient Representation for Neural Network Visualization" (2019): each term of
+    `full_gradients` that has spatial axes is taken by magnitude, stretched to 0 … 1, summed over its channels, brought
+    to the size of the picture, and all are added.
+
+    Args, raises: as `saliency`.
+
+    Returns:
+        `(B, H, W)` float32, or `(H, W)`, never negative. This map is for looking; it does not sum up to the score.
+        `full_gradients` does.
+    """
+    task = shared.prepare(model, images, target, resolve=False)
+    function = shared.compiled(task, "fullgrad", map_of(task))
+    return task.answer(
+        engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
+    )
+
+
+def terms_of(task):
+    """A function `(pictures, targets) → (scores, input terms, {layer: bias terms})` of tensors."""
+    task, graph = task.shell, trace(task.model)
+    made = [(call, keras.tree.flatten(call.outputs)) for call in graph.calls]
+    taps = engine.cached(
+        task.model, "all outputs", lambda: graph.model([[tensors for _, tensors in made], graph.outputs])
+    )
+
+    def terms(x, targets):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            values, outputs = taps(x, training=False)
+            score = task.score(outputs, targets)
+        flows, by_output, by_pixel = tape.gradient(score, [values, outputs, x], unconnected_gradients="zero")
+        table = {id(tensor): x for tensor in keras.tree.flatten(graph.inputs)}
+        biases = {}
+        for (call, tensors), own, flow in zip(made, values, flows, strict=True):
+            remainders = _remainders(call, table)
+            table.update(zip(map(id, tensors), own, strict=True))
+            for index, (remainder, gradient) in enumerate(zip(remainders, flow, strict=False)):
+                biases[call.name if index == 0 else f"{call.name}:{index}"] = gradient * remainder
+        if task.key is not None:
+            linear = zip(keras.tree.flatten(by_output), keras.tree.flatten(outputs), strict=True)
+            biases["target"] = score - sum(tf.reduce_sum(g * y, range(1, len(y.shape))) for g, y in linear)
+        return score, x * by_pixel, biases
+
+    return terms
+
+
+def _remainders(call, table):
+    """What is left of each output of a call without its linear part; nothing if there cannot be anything."""
+    operation = call.operation
+    if _homogeneous(operation):
+        return []
+    plain = getattr(operation, "activation", None) is keras.activations.linear
+    channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
+    if type(operation) in _WITH_BIAS and plain and channels_last:
+        return [tf.cast(operation.bias, tf.float32)] if operation.use_bias else []
+    args, kwargs = keras.tree.map_structure(lambda x: table.get(id(x), x), (call.args, call.kwargs))
+    inputs = list({id(x): table[id(x)] for x in call.inputs}.values())
+    with tf.GradientTape() as tape, tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
+        tape.watch(inputs)
+        outputs = keras.tree.flatten(operation(*args, **kwargs))
+    linear = [tangent.jvp(y) for y in outputs]
+    if None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
+        raise ValueError(
+            f"Layer {call.name!r} ({type(operation).__name__}): TensorFlow cannot compute its linear part, so what its "
+            "bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
+        )
+    return [y if part is None else y - part for y, part in zip(outputs, linear, strict=True)]
+
+
+def map_of(task):
+    """A function `(pictures, targets) → (B, H, W)` of tensors: the map of the paper."""
+    terms = terms_of(task)
+
+    def drawn(x, targets):
+        _, pixels, biases = terms(x, targets)
+        spatial = [pixels] + [term for term in biases.values() if len(term.shape) == 4]
+        return tf.add_n([_stretched(term, tf.shape(x)[1:3]) for term in spatial])
+
+    return drawn
+
+
+def _stretched(term, size):
+    """Magnitudes stretched to 0 … 1 over the whole layer, summed over channels, at the size of the picture."""
+    term = tf.abs(term)
+    low, high = (end(term, axis=(1, 2, 3), keepdims=True) for end in (tf.reduce_min, tf.reduce_max))
+    total = tf.reduce_sum(tf.math.divide_no_nan(term - low, high - low), axis=-1, keepdims=True)
+    return tf.image.resize(total, size)[..., 0]

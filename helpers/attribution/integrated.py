@@ -1,0 +1,426 @@
+"""Gradients integrated along a path between two pictures: straight, out of a blur, and guided by the gradient.
+
+A *path* leads from a picture that tells nothing to the one that is explained. Gradients are taken at some of its points
+(nodes), each is multiplied by the part of the path that it stands for, and the sum over all parts is how much each
+pixel adds to the score on that way.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+from tqdm.auto import tqdm
+
+from .. import checks
+from ..submodels import engine
+from . import shared
+
+START, ROUND = 32, 16  # nodes of the first look at a path, and of each later round
+KEPT = 96  # gradients in memory at a time, however many are used
+LOUD = 0.05  # a gap above this is warned of
+
+
+def integrated_gradients(
+    model,
+    images,
+    target=None,
+    *,
+    baseline=0.0,
+    steps="auto",
+    method="midpoint",
+    max_steps=512,
+    tolerance=0.01,
+    return_gap=False,
+    batch=16,
+    progress=True,
+):
+    """What each pixel adds to the score on the straight way from a baseline to the picture.
+
+    Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (2017):
+    (x − b) · ∫₀¹ ∂f/∂x (b + t (x − b)) dt. The attributions of all pixels sum up to f(x) − f(b); how well a sum of
+    finitely many gradients comes near to that is the gap, and nothing is rescaled to hide it.
+
+    Args:
+        model, images, target: as `saliency`.
+        baseline: where the way begins, a picture that tells nothing: a number for all pixels, one picture, one for
+            each; or a list of such, over which the attribution is averaged.
+        steps: `"auto"` places gradients where the score bends, until the gap is at most `tolerance`; an int takes so
+            many at places that do not depend on the picture.
+        method: those places, `"midpoint"` or `"gauss_legendre"`.
+        max_steps: the most gradients that `"auto"` uses for each picture and baseline.
+        tolerance: share of the score difference.
+        return_gap: also return the gap.
+        batch: pictures computed at a time.
+        progress: show a bar.
+
+    Returns:
+        float32 of the shape of `images`, in units of the score. With `return_gap=True`, `(attribution, gap)`, with
+        gap = |Σ attribution − (f(x) − f(b))| / |f(x) − f(b)| for each picture (f(b): mean over baselines). A gap above
+        5 % is warned of in any case.
+
+    Raises:
+        ValueError: as `saliency`; a baseline of another shape, no steps, an unknown method.
+    """
+    task = shared.prepare(model, images, target)
+    given = baseline if isinstance(baseline, (list, tuple)) else [baseline]
+    if not given:
+        raise ValueError("baseline is an empty list: give at least one baseline.")
+    starts = [shared.baseline(task, one) for one in given]
+    rows = [row for start in starts for row in zip(start, task.images, task.targets, strict=True)]
+    lines = [straight(*row) for row in rows]
+    found, changes = integrate(task, lines, steps, method, max_steps, tolerance, batch, progress)
+    found = found.reshape(len(starts), *task.images.shape).mean(axis=0)
+    return _with_gap(task, found, changes.reshape(len(starts), -1).mean(axis=0), return_gap)
+
+
+def _with_gap(task, found, changes, return_gap):
+    found = found.astype("float32")
+    gaps = gap(found, changes)
+    return (task.answer(found), task.answer(gaps)) if return_gap else task.answer(found)
+
+
+def blur_integrated_gradients(
+    model,
+    images,
+    target=None,
+    *,
+    max_sigma=50.0,
+    steps="auto",
+    max_steps=512,
+    tolerance=0.01,
+    return_gap=False,
+    batch=16,
+    progress=True,
+):
+    """What each pixel adds to the score while a blurred picture becomes sharp.
+
+    Xu, Venugopalan and Sundararajan, "Attribution in Scale and Space" (2020): the gradient integrated along the
+    pictures blurred by a Gaussian, from `max_sigma` down to 0. There is no baseline to choose. Blurring is diffusion
+    with closed borders, so that no colour leaks out of the picture.
+
+    Args:
+        model, images, target, steps, max_steps, tolerance, return_gap, batch, progress: as `integrated_gradients`; an
+            int takes the middles of so many parts of the way, on which √σ falls steadily.
+        max_sigma: standard deviation of the strongest blur, in pixels.
+
+    Returns:
+        As `integrated_gradients`; the sum is f(x) − f(most blurred picture).
+
+    Raises:
+        ValueError: as `saliency`; no steps, a blur that is not above 0.
+    """
+    if not max_sigma > 0:
+        raise ValueError(f"max_sigma={max_sigma!r}: give the standard deviation of the strongest blur, above 0 pixels.")
+    task = shared.prepare(model, images, target)
+    paths = [_sharpening(*row, max_sigma) for row in zip(task.images, task.targets, strict=True)]
+    found, changes = integrate(task, paths, steps, "midpoint", max_steps, tolerance, batch, progress)
+    return _with_gap(task, found, changes, return_gap)
+
+
+def _sharpening(picture, target, max_sigma):
+    """The path from the most blurred picture to the sharp one, σ = max_sigma · (1 − share)²."""
+    height, width, _ = picture.shape
+    down, across = np.pi * np.arange(height) / height, np.pi * np.arange(width) / width
+    frequencies = (down[:, None] ** 2 + across**2).astype("float32")
+    # Cosines, in which blurring is a product, have closed borders. Channels first is several times faster.
+    waves = scipy.fft.dctn(np.ascontiguousarray(np.moveaxis(picture, -1, 0)), axes=(1, 2))
+
+    def point(share):
+        sigma = max_sigma * (1 - share) ** 2
+        if sigma == 0:
+            return picture
+        blurred = scipy.fft.idctn(waves * np.exp(np.float32(-(sigma**2) / 2) * frequencies), axes=(1, 2))
+        return np.ascontiguousarray(np.moveaxis(blurred, 0, -1))
+
+    edge = functools.lru_cache(maxsize=1)(point)  # where one part ends, the next begins
+
+    def part(before, after):
+        start = edge(before)
+        return edge(after) - start
+
+    return Path(point, part, target)
+
+
+def guided_integrated_gradients(
+    model,
+    images,
+    target=None,
+    *,
+    baseline=0.0,
+    steps=200,
+    fraction=0.25,
+    max_distance=0.02,
+    return_gap=False,
+    batch=16,
+    progress=True,
+):
+    """What each pixel adds to the score on a way that first changes the pixels that matter least.
+
+    Kapishnikov et al., "Guided Integrated Gradients" (2021): at each step those pixels move on whose gradients are
+    smallest, so that the way avoids regions where the score is steep for no reason that the picture would give.
+
+    Args:
+        model, images, target, return_gap, batch, progress: as `integrated_gradients`.
+        baseline: a number, one picture, or one for each.
+        steps: gradients for each picture. Each is taken where the one before has led to.
+        fraction: share of the pixels that move together, above 0 and at most 1.
+        max_distance: how far from the straight way, as a share of its length, a pixel may be: 0 is the straight way
+            itself, 1 leaves every pixel free.
+
+    Returns:
+        As `integrated_gradients`.
+
+    Raises:
+        ValueError: as `saliency`; a baseline of another shape, no steps, a fraction or a distance out of range.
+    """
+    task = shared.prepare(model, images, target)
+    steps = check_count(steps, "steps")
+    if not (0 < fraction <= 1 and 0 <= max_distance <= 1):
+        raise ValueError(f"fraction={fraction!r}, max_distance={max_distance!r}: shares, the fraction above 0.")
+    starts = shared.baseline(task, baseline)
+    found, changes = guided(task, starts, steps, fraction, max_distance, batch, progress)
+    return _with_gap(task, found, changes, return_gap)
+
+
+# Paths, and the nodes on them
+
+
+class Path(NamedTuple):
+    """A way through the space of pictures, from where nothing is known to the picture that is explained."""
+
+    point: Callable  # share of the way, 0 … 1 → picture (H, W, C) float32
+    part: Callable  # two shares → what lies between the pictures there, (H, W, C) float32
+    target: int  # the class whose score is followed
+
+
+def straight(start, end, target):
+    """The path of integrated gradients: from one picture to the other, all pixels at the same rate."""
+    difference = end - start
+    return Path(
+        lambda share: start + np.float32(share) * difference,
+        lambda before, after: np.float32(after - before) * difference,
+        target,
+    )
+
+
+class Nodes(NamedTuple):
+    """Where on a path gradients are taken, and which part of the path each stands for."""
+
+    shares: np.ndarray
+    edges: np.ndarray  # node i stands for edges[i] … edges[i + 1]
+
+
+def nodes(steps, method="midpoint"):
+    """`Nodes` that do not depend on the path.
+
+    Args:
+        steps: how many.
+        method: `"midpoint"` (equal parts, each with its middle) or `"gauss_legendre"` (exact for polynomials of degree
+            2 · steps − 1; the nodes are denser near the ends).
+    """
+    checks.choose(method, ("midpoint", "gauss_legendre"), "method")
+    if method == "midpoint":
+        edges = np.linspace(0, 1, steps + 1)
+        return Nodes((edges[1:] + edges[:-1]) / 2, edges)
+    places, weights = np.polynomial.legendre.leggauss(steps)
+    return Nodes((places + 1) / 2, np.r_[0, np.cumsum(weights / 2)])
+
+
+def fixed(task, paths, nodes, batch, progress):
+    """Sum over the nodes of (gradient there) × (the part of the path that it stands for), for each path.
+
+    Returns:
+        `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the whole path.
+    """
+    pictures = (path.point(share) for path in paths for share in nodes.shares)
+    targets = (path.target for path in paths for _ in nodes.shares)
+    totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
+    passes = engine.stream(
+        shared.gradients(task),
+        engine.Counted(pictures, len(paths) * len(nodes.shares)),
+        engine.Counted(targets, len(paths) * len(nodes.shares)),
+        batch=batch,
+        progress=progress,
+        label="gradients",
+    )
+    for _, gradients in passes:
+        for gradient in gradients:
+            path, node = divmod(done, len(nodes.shares))
+            totals[path] += gradient * paths[path].part(*nodes.edges[node : node + 2])
+            done += 1
+    ends = [path.point(share) for path in paths for share in (0, 1)]
+    scores = engine.run(shared.scores(task), ends, [path.target for path in paths for _ in (0, 1)], batch=batch)
+    return totals, scores[1::2].astype("float64") - scores[::2]
+
+
+class _Node:
+    """A point of a path and what is known there. `error` and `open` belong to the piece that begins here."""
+
+    def __init__(self, share, picture, score, gradient):
+        self.share, self.picture, self.score, self.gradient = share, picture, float(score), gradient
+        self.error, self.open = 0.0, True
+
+
+def adaptive(task, path, max_steps, tolerance, batch, bar):
+    """The same sum with nodes placed where they are needed: the trapezoidal rule, refined piece by piece.
+
+    How wrong a piece of the path from a to b is, is known exactly: its gradients must add up to f(b) − f(a), and a pass
+    that computes a gradient computes the score too. So each round puts new nodes into the pieces that are wrong most.
+    It ends when the errors of all pieces sum up to at most `tolerance` of the whole change of the score, both as they
+    are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel.
+
+    Returns:
+        `(attribution, change, used)`: `(H, W, C)` float64, f(end) − f(start), and the number of gradients.
+    """
+    function, total = shared.gradients(task), np.zeros(task.images.shape[1:])
+
+    def evaluated(shares):
+        pictures = [path.point(share) for share in shares]
+        scores, gradients = engine.run(function, pictures, np.full(len(shares), path.target, "int32"), batch=batch)
+        bar.update(len(shares))
+        return [_Node(*known) for known in zip(shares, pictures, scores, map(np.copy, gradients), strict=True)]
+
+    line = evaluated(np.linspace(0, 1, min(START, max_steps)))
+    _measure(line, range(len(line) - 1))
+    while True:
+        errors = np.array([node.error for node in line[:-1]])
+        allowed = tolerance * abs(line[-1].score - line[0].score)
+        if abs(errors.sum()) <= allowed and np.sqrt(np.sum(errors**2)) <= allowed:
+            break
+        shares = _refinements(line, min(ROUND, max_steps - len(line)))
+        if not len(shares):
+            break
+        known = {id(node) for node in line}
+        line = sorted(line + evaluated(shares), key=lambda node: node.share)
+        fresh = [i for i, (a, b) in enumerate(zip(line, line[1:], strict=False)) if not known >= {id(a), id(b)}]
+        _measure(line, fresh)
+        _forget(line, total)
+    for index in range(len(line) - 1):
+        _close(line, index, total)
+    return total, line[-1].score - line[0].score, len(line)
+
+
+def _measure(line, pieces):
+    """Write down by how much the trapezoidal rule is wrong over each of these pieces."""
+    for index in pieces:
+        a, b = line[index], line[index + 1]
+        rule = np.sum((a.gradient + b.gradient) * (b.picture - a.picture)) / 2
+        a.error, a.open = float(rule) - (b.score - a.score), True
+
+
+def _refinements(line, count):
+    """Where new nodes go: one after the other into the piece whose error is the largest, given those it has by then."""
+    errors = np.array([abs(node.error) if node.open else 0.0 for node in line[:-1]])
+    extra = np.zeros(len(errors), int)
+    for _ in range(count):
+        rest = errors / (extra + 1) ** 2  # what is left of an error if the slope changes steadily over the piece
+        if rest.max() == 0:
+            break
+        extra[rest.argmax()] += 1
+    pieces = [(line[i].share, line[i + 1].share, extra[i]) for i in np.flatnonzero(extra)]
+    return np.concatenate([np.linspace(a, b, n + 2)[1:-1] for a, b, n in pieces] or [[]])
+
+
+def _forget(line, total):
+    """Close pieces with the smallest errors until few enough gradients are kept."""
+    while sum(node.gradient is not None for node in line) > KEPT:
+        _close(line, min((i for i, n in enumerate(line[:-1]) if n.open), key=lambda i: abs(line[i].error)), total)
+
+
+def _close(line, index, total):
+    """Add a piece to the total for good; what no open piece needs any more is dropped."""
+    a, b = line[index], line[index + 1]
+    if not a.open:
+        return
+    total += (a.gradient + b.gradient) * (b.picture - a.picture) / 2
+    a.open = False
+    for node, before, after in ((a, index - 1, index), (b, index, index + 1)):
+        if not (before >= 0 and line[before].open) and not (after < len(line) - 1 and line[after].open):
+            node.gradient = node.picture = None
+
+
+def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress):
+    """Attributions `(N, H, W, C)` float64 of several paths, and the changes `(N,)` of the score along them."""
+    if steps != "auto":
+        return fixed(task, paths, nodes(check_count(steps, "steps"), method), batch, progress)
+    check_count(max_steps, "max_steps", 2)
+    if not tolerance > 0:
+        raise ValueError(f"tolerance={tolerance!r}: give a share of the score difference above 0, such as 0.01.")
+    with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
+        found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
+    return np.stack([one[0] for one in found]), np.array([one[1] for one in found])
+
+
+def check_count(value, name, least=1):
+    """Return a whole number from `least` upwards, or raise a `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        also = ", or 'auto'" if name == "steps" else ""
+        raise ValueError(f"{name}={value!r}: give a whole number from {least} upwards{also}.")
+    return int(value)
+
+
+def gap(attributions, changes):
+    """How far sums are from what they must be: |Σ attribution − change| / |change| for each picture, with a warning.
+
+    0 where both are 0, as for a picture that is its own baseline.
+    """
+    changes = np.asarray(changes, "float64")
+    missing = np.abs(attributions.sum(axis=(1, 2, 3), dtype="float64") - changes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.where(missing == 0, 0.0, missing / np.abs(changes))
+    if (gaps > LOUD).any():
+        which = ", ".join(f"{index}: {value:.0%}" for index, value in enumerate(gaps) if value > LOUD)
+        warnings.warn(
+            f"The attribution does not add up to the change of the score (picture: gap, {which}). Take more steps, or "
+            "raise max_steps; if the score hardly changes along the path, choose another baseline.",
+            stacklevel=4,
+        )
+    return gaps.astype("float32")
+
+
+def guided(task, starts, steps, fraction, max_distance, batch, progress):
+    """Guided integrated gradients (Kapishnikov et al. 2021, algorithm 1), all pictures in step with each other.
+
+    Returns:
+        `(attributions, changes)` as `fixed`.
+    """
+    function, ends = shared.gradients(task), task.images
+    difference = (ends - starts).reshape(len(ends), -1).astype("float64")
+    lengths = np.abs(difference)
+    way = np.zeros_like(difference)  # how far each pixel has come, 0 … 1
+    totals, first = np.zeros_like(difference), None
+    for step in tqdm(range(steps), desc="steps", disable=not progress, leave=False):
+        here = (starts.reshape(way.shape) + way * difference).astype("float32").reshape(ends.shape)
+        scores, gradients = engine.run(function, here, task.targets, batch=batch)
+        first = scores if first is None else first
+        for index, gradient in enumerate(gradients.reshape(way.shape)):
+            before = way[index].copy()
+            _advance(way[index], np.abs(gradient), lengths[index], (step + 1) / steps, fraction, max_distance)
+            totals[index] += gradient * difference[index] * (way[index] - before)
+    last = engine.run(shared.scores(task), ends, task.targets, batch=batch)
+    return totals.reshape(ends.shape), last.astype("float64") - first
+
+
+def _advance(way, slopes, lengths, share, fraction, max_distance):
+    """Move the pixels of one picture (in place) until `share` of the whole distance is behind them.
+
+    Those with the smallest slopes go first, a `fraction` of all at a time, none further than `max_distance` ahead of
+    the straight path; none may stay further than that behind it.
+    """
+    ahead = min(share + max_distance, 1.0)
+    np.maximum(way, max(share - max_distance, 0.0), out=way)
+    left = np.sum((share - way) * lengths)  # the distance still to go in this step
+    free = np.flatnonzero((way < ahead) & (lengths > 0))
+    size = max(1, int(fraction * way.size))
+    order = slopes[free]
+    while left > 1e-9 * max(lengths.sum(), 1e-30) and len(free):
+        limit = np.partition(order, size - 1)[size - 1] if size < len(order) else np.inf
+        chosen = order <= limit
+        group = free[chosen]
+        room = np.sum((ahead - way[group]) * lengths[group])
+        way[group] += min(1.0, left / room) * (ahead - way[group])
+        left -= room
+        free, order = free[~chosen], order[~chosen]

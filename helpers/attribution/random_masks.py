@@ -1,0 +1,166 @@
+"""Attribution by random masks: RISE (Petsiuk et al. 2018) and Sobol indices (Fel et al. 2021)."""
+
+import numpy as np
+import tensorflow as tf
+from scipy.stats import qmc
+
+from ..submodels import engine
+from . import masking, shared
+
+
+def rise(
+    model,
+    images,
+    target=None,
+    *,
+    masks=1000,
+    cells=7,
+    p=0.5,
+    fill=0.0,
+    shift=True,
+    interpolate=True,
+    return_error=False,
+    seed=0,
+    batch=16,
+    progress=True,
+):
+    """Which pixels are visible when the score is high? Show random parts of the picture, and average.
+
+    Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models" (2018). With random
+    masks M_k, each cell of a coarse grid visible with probability p,
+
+        map = Σ_k f(x ⊙ M_k) · M_k / (N · p)
+
+    an estimate of the mean score when a pixel is visible. The paper's score is a probability: a function as target.
+
+    Args:
+        model, images, target: as for `shared.prepare`.
+        masks: N, how many. The error falls as 1 / √N; the paper takes 4000 to 8000.
+        cells: cells along each side of the grid, or (down, across).
+        p: probability that a cell is visible, above 0 and at most 1.
+        fill: what stands in place of what is hidden, as for `occlusion`; 0 is the paper's x ⊙ M.
+        shift: move each grid by up to one cell, so that the map has no edges of cells.
+        interpolate: soft masks, bilinear between cells. Without it and without `shift` cells are hard squares.
+        return_error: return `(map, error)`, with the standard error of the map at each pixel, of the same shape.
+        seed: of the masks. Each picture of a batch gets the same.
+        batch: masks computed at a time.
+        progress: show a bar for each picture.
+
+    Returns:
+        `(B, H, W)` float32, in units of the score; or `(map, error)`.
+
+    Raises:
+        ValueError: what `shared.prepare` refuses, no mask (or one, for the error), more cells than pixels, p out
+            of range, an unknown fill.
+    """
+    task = shared.prepare(model, images, target)
+    size = task.images.shape[1:3]
+    masking.at_least_one(masks=masks)
+    cells = masking.pair("cells", cells, size)
+    if not 0 < p <= 1:
+        raise ValueError(f"p={p!r} is the probability that a cell is visible: above 0, at most 1.")
+    if return_error and masks == 1:
+        raise ValueError("masks=1: the error of a mean needs at least 2.")
+    fills = masking.fills(task, fill, seed)
+    enlarged = masking.cell_masks(size, cells, shift, interpolate)
+
+    def visible(draws):
+        grids = tf.reshape(tf.cast(draws[:, 2:] < p, "float32"), (-1, *cells))
+        return enlarged(grids, draws[:, :2])
+
+    def draw():
+        random = np.random.default_rng(seed)
+        return (random.random(2 + cells[0] * cells[1], "float32") for _ in range(masks))
+
+    name = ("rise", size, cells, p, shift, interpolate)
+    function = masking.passes(task, name, visible, also=[lambda outputs, masks: masks])
+    maps, errors = np.zeros((2, *task.images.shape[:3]))
+    for index in range(len(task.images)):
+        total, squares = np.zeros((2, *size))
+        rows = engine.Counted(draw(), masks)
+        for scores, kept in masking.stream(
+            task, function, index, fills, rows, batch=batch, progress=progress, label="RISE"
+        ):
+            # Not a matrix product: the threads of numpy's would go on waiting in those of the next pass.
+            total += np.einsum("n,nhw->hw", scores, kept)
+            squares += np.einsum("n,nhw->hw", scores**2, kept**2) if return_error else 0
+        maps[index] = total / (masks * p)
+        if return_error:
+            variance = np.maximum(squares / masks - (total / masks) ** 2, 0) * masks / (masks - 1)
+            errors[index] = np.sqrt(variance / masks) / p
+    return (task.answer(maps), task.answer(errors)) if return_error else task.answer(maps)
+
+
+def sobol(
+    model,
+    images,
+    target=None,
+    *,
+    cells=8,
+    designs=32,
+    fill="mean",
+    upsample=True,
+    seed=0,
+    batch=16,
+    progress=True,
+):
+    """How much of the score's variation comes from each region, alone or together with others?
+
+    Fel et al., "Look at the Variance!" (2021). Each of d cells is dimmed to a random degree in [0, 1]. The total
+    Sobol index of cell i is the share of the variance of the score that is left when all other cells are held. It is
+    estimated after Jansen (1999), with A and B independent quasi-random draws of N rows, and Aᵢ the draws A with
+    column i from B:
+
+        Tᵢ = Σ (f(A) − f(Aᵢ))² / (2 N · Var f)
+
+    The indices have no sign. They add up to 1 if cells do not interact, to more if they do.
+
+    Args:
+        model, images, target: as for `shared.prepare`.
+        cells: cells along each side of the grid, or (down, across).
+        designs: N, a power of 2. There are N · (d + 2) passes: 2112 for 8 × 8 cells and 32 designs.
+        fill: what a cell is dimmed towards, as for `occlusion`.
+        upsample: False keeps the grid of cells, `(B, h, w)`.
+        seed: of the draws.
+        batch: variants computed at a time.
+        progress: show a bar for each picture.
+
+    Returns:
+        `(B, H, W)` float32, 0 or more, without unit; zeros where the score does not vary at all.
+
+    Raises:
+        ValueError: what `shared.prepare` refuses, more cells than pixels, designs that are no power of 2 (at
+            least 2), an unknown fill.
+    """
+    task = shared.prepare(model, images, target)
+    size = task.images.shape[1:3]
+    cells = masking.pair("cells", cells, size)
+    masking.at_least_one(designs=designs)
+    if designs == 1 or designs & (designs - 1):
+        raise ValueError(f"designs={designs}: give a power of 2, at least 2, which is what the sequence is even for.")
+    fills = masking.fills(task, fill, seed)
+    enlarged = masking.cell_masks(size, cells)
+
+    def dimmed(draws):
+        return enlarged(tf.reshape(draws, (-1, *cells)), tf.zeros((tf.shape(draws)[0], 2)))
+
+    count = cells[0] * cells[1]
+    draws = qmc.Sobol(2 * count, seed=seed).random_base2(designs.bit_length() - 1).astype("float32")
+    one, two = np.split(draws, 2, axis=1)
+
+    def draw():
+        yield from one
+        yield from two
+        for cell in range(count):
+            yield from np.where(np.arange(count) == cell, two, one)
+
+    function = masking.passes(task, ("sobol", size, cells), dimmed)
+    indices = np.zeros((len(task.images), *cells), "float32")
+    for index in range(len(task.images)):
+        rows = engine.Counted(draw(), designs * (count + 2))
+        (scores,) = masking.run(task, function, index, fills, rows, batch=batch, progress=progress, label="Sobol")
+        scores = scores.astype("float64").reshape(count + 2, designs)
+        variance = scores[:2].var()
+        if variance > (1e-6 * np.abs(scores).max()) ** 2:  # else it is rounding
+            indices[index] = (((scores[2:] - scores[0]) ** 2).mean(1) / (2 * variance)).reshape(cells)
+    return task.answer(shared.upsample(indices, size) if upsample else indices)

@@ -1,0 +1,325 @@
+"""Relevance propagation: the score of a class, handed back layer by layer until it lies on pixels.
+
+Both families walk the recorded calls of the network backwards, once. In LRP the signal is relevance: every unit shares
+out what it received, nothing is made up on the way. In DeepLIFT it is a multiplier: by how much the score changed for
+each unit of difference between the picture and a baseline.
+"""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import checks, submodels
+from ..submodels import engine, taps
+from ..submodels.graph import trace
+from . import rules as rulebook
+from . import shared
+from .rules import FIRST, RULES, Rules
+
+_NODES = 32  # of the integral over the outputs in deep_lift: exact to 1e-5 also for the probability of a softmax
+
+
+def lrp(
+    model,
+    images,
+    target=None,
+    *,
+    rule="composite",
+    first="auto",
+    epsilon=1e-6,
+    gamma=0.25,
+    alpha=2.0,
+    beta=1.0,
+    limits=None,
+    layers=None,
+    batch=16,
+):
+    """Layer-wise relevance propagation: how the score of a class is made up of contributions of the pixels.
+
+    Starts with R = the class's logit and hands it from each layer to the one before, each unit k sharing what it
+    received among its inputs j in proportion to what they contributed. With z_k = Σ_j x_j w_jk + b_k, and ( )⁺, ( )⁻
+    the positive and the negative part:
+
+    - `"epsilon"`: R_j = Σ_k x_j w_jk / (z_k + ε·sign z_k) · R_k (Bach et al. 2015); with `epsilon=0` it is LRP-0.
+    - `"zplus"`: R_j = Σ_k (x_j w_jk)⁺ / (Σ_j (x_j w_jk)⁺ + b_k⁺) · R_k.
+    - `"alpha_beta"`: α times that, minus β times the same with negative parts; α − β = 1, so that what a unit hands on
+      is what it received (but where it has no negative contribution at all, that is α times as much).
+    - `"gamma"`: contributions x_j w_jk + γ (x_j w_jk)⁺ (Montavon et al. 2019); γ (x_j w_jk)⁻ for units with z_k < 0,
+      so that it also serves networks whose activations are negative (Andéol et al. 2021).
+    - `"composite"`: what is recommended today: epsilon for dense layers, gamma for convolutions, flat for the first.
+
+    The composite keeps negative evidence, which z⁺ does not, and still does not blow up in deep networks, which epsilon
+    does; box would do as well as flat for the first layer, but has to know the limits of the pixels.
+
+    What has no kernel has no choice: sums, skip connections and average pooling share in proportion (with ε), max-
+    pooling gives all to the maximum, an activation passes relevance on, and so does preprocessing (its shift would
+    keep some). BatchNorm is folded into the convolutions; where it cannot be, it is a layer with a kernel of its own.
+    Biases keep their share, so sums are conserved exactly only without them.
+
+    Args:
+        model, images, target: as for all methods (`shared.prepare`). A final softmax or sigmoid is left out: an
+            int means that logit. With a function s of the outputs, R starts as ∂s/∂logit · logit for each logit.
+        rule: one of the above.
+        first: rule of the first layer with a kernel, whose inputs are pixels: `"flat"` (everything that a unit sees
+            gets the same share), `"w2"` (shares w²), `"box"` (shares x w − l w⁺ − h w⁻, with pixels between l and h),
+            None (no other than `rule`), or `"auto"`: flat in the composite, else None.
+        epsilon, gamma, alpha, beta: of the rules, at least 0.
+        limits: `(lowest, highest)` pixel, in the units of `images`, a number each or one for each channel, for
+            `first="box"`. None: 0 and 255; for a picture with pixels outside, the smallest and largest of its own.
+        layers: names of layers whose relevance is wanted too, or `"all"`.
+        batch: pictures computed at a time.
+
+    Returns:
+        float32 of the shape of `images`, signed, in the units of the logit. With `layers`, `(that, {layer: relevance
+        of its output})`; a BatchNorm that was folded has that of the convolution that took it.
+
+    Raises:
+        ValueError: an unknown rule, impossible options, a layer that is not there; or, with its name, a layer for which
+            there is no rule: an activation that does not keep the sign (sigmoid, swish), a softmax inside, a product
+            of two tensors (squeeze-and-excitation), LayerNormalization, attention, Python code.
+
+    Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
+    Propagation"; Montavon et al. 2019, "Layer-Wise Relevance Propagation: An Overview".
+    """
+    if first == "auto":
+        first = "flat" if rule == "composite" else None
+    rules = _checked(Rules(rule, first, epsilon, gamma, alpha, beta))
+    return _propagate(model, images, target, rules, limits, layers, batch)
+
+
+def deep_taylor(model, images, target=None, *, first="box", limits=None, layers=None, batch=16):
+    """Deep Taylor decomposition: the evidence for a class, never negative (Montavon et al. 2017, arXiv:1512.02479).
+
+    It is `lrp` with the z⁺ rule everywhere and the rule for bounded pixels in the first layer, started from the logit
+    where that is positive. A picture whose score is not positive has no evidence to share: zeros, and a warning.
+
+    Args, returns and raises: as for `lrp`; `first` is `"box"`, `"w2"` or `"flat"`.
+    """
+    if first not in FIRST:
+        raise ValueError(f"first={first!r}: deep Taylor decomposition knows {', '.join(map(repr, FIRST))}.")
+    return _propagate(model, images, target, Rules("zplus", first, 0.0, 0.0, 1.0, 0.0), limits, layers, batch, True)
+
+
+def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16):
+    """DeepLIFT, rescale rule: which pixels make the difference between the score of a picture and of a baseline.
+
+    Each layer gets multipliers m, and pixel i contributes m_i (x_i − x̄_i), x̄ the baseline. Through what is linear, m
+    passes as a gradient does; through an activation y = f(z) it is multiplied by the slope between the two points,
+    (y − ȳ) / (z − z̄), where a gradient would take the slope at one of them and be blind when that is flat. Max-pooling
+    hands a rise to the maximum in the picture and a fall to the maximum in the baseline. A product of two tensors
+    shares as Shapley values do, half of it for each order in which the two may change.
+
+    The contributions sum to score(images) − score(baseline). A target function of the outputs (and a final softmax)
+    keeps that: there the multipliers are the gradient averaged along the straight line between the two outputs.
+
+    Args:
+        model, images, target: as for all methods (`shared.prepare`).
+        baseline: a number (each pixel; 0 is black), one picture, or one for each.
+        layers: names of layers whose contributions, m · (difference of the output), are wanted too, or `"all"`.
+        batch: pictures computed at a time.
+
+    Returns:
+        float32 of the shape of `images`, signed, in the units of the score; with `layers`, `(that, {layer: array})`.
+
+    Raises:
+        ValueError: a baseline of another shape; or, with its name, a layer that is neither linear nor works on each
+            value alone: a softmax inside, LayerNormalization, attention, Python code.
+
+    Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation Differences" (arXiv:1704.02685).
+    """
+    task = shared.prepare(model, images, target)
+    reference = shared.baseline(task, baseline)
+    network, steps = _opened(task, rulebook.refuse_without_multiplier)
+    graph, wanted, score = trace(network), _wanted(network, layers), _score(task)
+
+    def backward(pictures, targets, baselines):
+        values = _forward(graph, steps, tf.concat([pictures, baselines], 0))
+        ends = [tf.split(values[id(x)], 2) for x in keras.tree.flatten(graph.outputs)]
+        start = _mean_gradients(score, targets, ends)
+        multipliers = _walk(graph, steps, values, start, rulebook.multiply_back)
+
+        def contributions(tensor):
+            here, there = tf.split(values[id(tensor)], 2)
+            return multipliers.get(id(tensor), tf.zeros_like(here)) * (here - there)
+
+        return contributions(_input(graph)), {name: contributions(tensor) for name, tensor in wanted.items()}
+
+    function = shared.compiled(task, ("deep_lift", tuple(wanted)), backward)
+    return _answer(task, layers, *engine.run(function, task.images, task.targets, reference, batch=batch))
+
+
+def _checked(rules):
+    checks.choose(rules.rule, RULES, "rule")
+    if rules.first is not None:
+        checks.choose(rules.first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
+    rules = rules._replace(**{name: float(getattr(rules, name)) for name in ("epsilon", "gamma", "alpha", "beta")})
+    for name, value in zip(rules._fields[2:], rules[2:], strict=True):
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name}={value}: give a number that is not negative.")
+    if abs(rules.alpha - rules.beta - 1) > 1e-6:
+        raise ValueError(
+            f"alpha={rules.alpha}, beta={rules.beta}: alpha − beta must be 1, or relevance would come from nowhere."
+        )
+    return rules
+
+
+def _propagate(model, images, target, rules, limits, layers, batch, positive=False):
+    """Relevance from the logits to the pixels; `positive`: of positive scores only."""
+    if limits is not None and rules.first != "box":
+        raise ValueError(f"limits={limits!r} are for first='box', and first is {rules.first!r}: leave them out.")
+    task = shared.prepare(model, images, target, resolve=False)
+    network, steps = _opened(task, rulebook.refuse_without_rule)
+    graph, wanted = trace(network), _wanted(network, layers)
+    # A class is its logit, whatever follows it; a reader's function is one of what the model puts out.
+    logit = task.score
+    score = (lambda outputs, targets: logit(outputs[0], targets)) if task.key is None else _score(task)
+
+    def backward(pictures, targets, *limits):
+        values = _forward(graph, steps, pictures)
+        outputs = [values[id(x)] for x in keras.tree.flatten(graph.outputs)]
+        slopes = rulebook.pull(lambda *outputs: score(outputs, targets), outputs, None)
+        start = [slope * output for slope, output in zip(slopes, outputs, strict=True)]
+        if positive:
+            start = list(map(tf.nn.relu, start))
+        before = [step for step in steps if step.on_pixels and step.kind != "linear"]
+        edges = [_forward(graph, before, limit) for limit in limits]
+
+        def redistribute(step, inputs, output, relevance):
+            bounds = [edge[id(step.call.inputs[0])] for edge in edges] if step.on_pixels else []
+            return rulebook.redistribute(step, inputs, relevance, rules, bounds)
+
+        relevance = _walk(graph, steps, values, start, redistribute)
+
+        def of(tensor):
+            return relevance.get(id(tensor), tf.zeros_like(values[id(tensor)]))
+
+        silent = tf.reduce_all([tf.reduce_all(tf.reshape(part, (tf.shape(part)[0], -1)) == 0, 1) for part in start], 0)
+        return of(_input(graph)), {name: of(tensor) for name, tensor in wanted.items()}, silent
+
+    inputs = [task.images, task.targets, *(_limits(task.images, limits) if rules.first == "box" else [])]
+    function = shared.compiled(task, ("relevance", rules, positive, tuple(wanted)), backward)
+    pixels, inside, silent = engine.run(function, *inputs, batch=batch)
+    if positive and silent.any():
+        which = "" if task.single else f" of pictures {np.flatnonzero(silent).tolist()}"
+        warnings.warn(f"The score{which} is not positive: there is no evidence to decompose.", stacklevel=3)
+    return _answer(task, layers, pixels, inside)
+
+
+def _answer(task, layers, pixels, inside):
+    pixels = task.answer(pixels)
+    return pixels if layers is None else (pixels, {name: task.answer(values) for name, values in inside.items()})
+
+
+def _opened(task, refuse):
+    """The network without its final softmax, and its calls as steps; `refuse` looks at each."""
+
+    def build():
+        network = submodels.logits(task.model)
+        return network, rulebook.plan(trace(network))
+
+    network, steps = engine.cached(task.model, ("relevance", tuple(map(id, task.model.layers))), build)
+    for step in steps:
+        refuse(step)
+    return network, steps
+
+
+def _wanted(network, layers):
+    names = [layers] if isinstance(layers, str) else layers or ()
+    names = submodels.layer_names(network) if layers == "all" else names
+    return {name: trace(network).tensor(name) for name in names}
+
+
+def _score(task):
+    """`(flat list of logits, targets) → scores`, the softmax or sigmoid that `logits` took away put back."""
+    graph, score = trace(task.model), task.score
+    makers = {id(call.outputs): call.operation for call in graph.calls}
+    names = [taps.activation_name(makers[id(x)]) for x in keras.tree.flatten(graph.outputs)]
+    heads = [{"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(name, tf.identity) for name in names]
+
+    def of(outputs, targets):
+        finished = [head(output) for head, output in zip(heads, outputs, strict=True)]
+        return score(keras.tree.pack_sequence_as(graph.outputs, finished), targets)
+
+    return of
+
+
+def _forward(graph, steps, pictures):
+    """What every call puts out: `{id of the symbolic tensor: tensor}`, the pictures included."""
+    values = {id(_input(graph)): pictures}
+    for step in steps:
+        values[id(step.call.outputs)] = rulebook.rerun(step.call, *[values[id(x)] for x in step.call.inputs])
+    return values
+
+
+def _input(graph):
+    return keras.tree.flatten(graph.inputs)[0]
+
+
+def _walk(graph, steps, values, start, back):
+    """Signals at the outputs, carried to every tensor before them; where paths meet, they add up.
+
+    Args:
+        graph, steps: the network.
+        values: from `_forward`.
+        start: list of signals, one for each output of the network.
+        back: function `(step, inputs, output, signal at the output) → list of signals, one for each input`.
+
+    Returns:
+        `{id of the symbolic tensor: signal}`, without those that no output depends on.
+    """
+    signals = {}
+
+    def arrive(tensor, signal):
+        signals[id(tensor)] = signals[id(tensor)] + signal if id(tensor) in signals else signal
+
+    for tensor, signal in zip(keras.tree.flatten(graph.outputs), start, strict=True):
+        arrive(tensor, signal)
+    for step in reversed(steps):
+        output = id(step.call.outputs)
+        if output in signals:
+            inputs = [values[id(x)] for x in step.call.inputs]
+            for tensor, signal in zip(
+                step.call.inputs, back(step, inputs, values[output], signals[output]), strict=True
+            ):
+                arrive(tensor, signal)
+    return signals
+
+
+def _mean_gradients(score, targets, ends):
+    """Gradients of a score of the outputs by them, averaged along the straight line between two sets of outputs."""
+    nodes, weights = (part.astype("float32") / 2 for part in np.polynomial.legendre.leggauss(_NODES))
+
+    def along(here, there):  # all points of the line in one batch, `(nodes · B, …)`
+        positions = (nodes + 0.5).reshape(-1, *[1] * here.shape.rank)
+        return tf.reshape(there + positions * (here - there), tf.concat([[-1], tf.shape(here)[1:]], 0))
+
+    points = [along(*pair) for pair in ends]
+    slopes = rulebook.pull(lambda *outputs: score(outputs, tf.tile(targets, [_NODES])), points, None)
+    return [
+        tf.tensordot(weights, tf.reshape(slope, tf.concat([[_NODES], tf.shape(here)], 0)), 1)
+        for slope, (here, _) in zip(slopes, ends, strict=True)
+    ]
+
+
+def _limits(images, limits):
+    """The smallest and largest possible value of each pixel, two arrays of the shape of `images`."""
+    lowest, highest = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    if limits is None:
+        usual = (lowest >= 0) & (highest <= 255)
+        low, high = np.where(usual, 0, lowest), np.where(usual, 255, highest)
+    else:
+        try:
+            low, high = (np.broadcast_to(np.asarray(limit, "float32"), images.shape) for limit in limits)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"limits={limits!r}: give (lowest, highest), a number each or one for each of the "
+                f"{images.shape[-1]} channels."
+            ) from error
+        if not (low < high).all() or (images < low).any() or (images > high).any():
+            raise ValueError(
+                f"limits={limits!r}, and the pixels go from {lowest.min():g} to {highest.max():g}: they have to lie "
+                "between the lowest and the highest possible one."
+            )
+    return [np.broadcast_to(limit, images.shape).astype("float32") for limit in (low, high)]

@@ -1,0 +1,215 @@
+"""Attribution by segments: a linear model, fitted to the network on variants that show some of the segments."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+from skimage.segmentation import felzenszwalb, slic
+from sklearn.linear_model import Ridge
+
+from .. import checks
+from . import masking, shared
+
+
+def _coalitions(task, index, fills, parts, rows, **options):
+    """Scores `(n,)` float64 of one picture with only some of its parts shown: `rows`, `(n, parts)` of 0 and 1."""
+
+    def shown(parts, rows):
+        return tf.gather(rows, parts, axis=1)
+
+    function = masking.passes(task, "segments", shown)
+    (scores,) = masking.run(task, function, index, fills, rows.astype("float32"), constants=[parts], **options)
+    return scores.astype("float64")
+
+
+def _painted(task, parts, values, return_segments):
+    """Each pixel with the value of its part: the map, and with it the parts if they are asked for."""
+    found = task.answer(np.stack([own[part] for own, part in zip(values, parts, strict=True)]))
+    return (found, parts[0] if task.single else parts) if return_segments else found
+
+
+def lime(
+    model,
+    images,
+    target=None,
+    *,
+    segments="slic",
+    count=50,
+    samples=1000,
+    fill="mean",
+    kernel_width=0.25,
+    alpha=0.01,
+    return_segments=False,
+    seed=0,
+    batch=16,
+    progress=True,
+):
+    """Which segments push the score up? Fit a linear model to the network, on variants of this one picture.
+
+    Ribeiro, Singh and Guestrin, "Why Should I Trust You?" (2016). A variant z ∈ {0, 1}^S shows some of the S segments,
+    each with probability ½. The weights β of the segments minimise
+
+        Σ_z π(z) · (f(x_z) − β₀ − β · z)² + alpha · ‖β‖²,   π(z) = exp(−(1 − cos(z, 1))² / kernel_width²)
+
+    so that variants with much of the picture count more. Faithful as far as segments add up, in the network, linearly.
+
+    Args:
+        model, images, target: as for `shared.prepare`.
+        segments: `"slic"`, `"felzenszwalb"`, or an array of ints `(H, W)` or `(B, H, W)`, one number for each segment.
+        count: about how many segments (SLIC); for Felzenszwalb it sets the size of the smallest.
+        samples: how many variants.
+        fill: what stands in place of a hidden segment, as for `occlusion`.
+        kernel_width: how fast the weight of a variant falls with its distance from the picture.
+        alpha: strength of the ridge penalty.
+        return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
+        seed: of the variants.
+        batch: variants computed at a time.
+        progress: show a bar for each picture.
+
+    Returns:
+        `(B, H, W)` float32: at each pixel β of its segment, in units of the score; or `(map, segments)`.
+
+    Raises:
+        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape, no
+            sample, a kernel width that is not above 0, a negative alpha.
+    """
+    task = shared.prepare(model, images, target)
+    masking.at_least_one(samples=samples)
+    if not kernel_width > 0 or not alpha >= 0:
+        raise ValueError(f"kernel_width={kernel_width!r} must be above 0, and alpha={alpha!r} 0 or more.")
+    fills = masking.fills(task, fill, seed)
+    parts = _segmented(task.images, segments, count)
+    values = []
+    for index, own in enumerate(parts):
+        shown = np.random.default_rng(seed).integers(0, 2, (samples, own.max() + 1))
+        shown[0] = 1  # the picture itself
+        scores = _coalitions(task, index, fills, own, shown, batch=batch, progress=progress, label="LIME")
+        distance = 1 - np.sqrt(shown.mean(axis=1))  # the cosine of z and 1 is the root of the share that is shown
+        weights = np.exp(-((distance / kernel_width) ** 2))
+        values.append(Ridge(alpha=alpha).fit(shown, scores, sample_weight=weights).coef_)
+    return _painted(task, parts, values, return_segments)
+
+
+def kernel_shap(
+    model,
+    images,
+    target=None,
+    *,
+    segments="slic",
+    count=50,
+    samples=2000,
+    fill="mean",
+    return_segments=False,
+    seed=0,
+    batch=16,
+    progress=True,
+):
+    """What is each segment's fair share of the score? Shapley values, by a weighted linear regression.
+
+    Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions" (2017). Segments join the picture one by
+    one, the others showing the fill; a segment's Shapley value is what it adds to the score, averaged over all
+    orders. These values φ are also the ones that minimise Σ_z π(z) · (f(x_z) − f(fill) − φ · z)², with
+    π(z) = (S − 1) / (C(S, |z|) · |z| · (S − |z|)), under the condition that they add up to f(x) − f(fill).
+
+    With 2^S ≤ `samples` all variants are run, and the values are exact. Else variants are drawn by their weight π,
+    each with its complement, which takes most of the noise away (Covert and Lee 2021).
+
+    Args:
+        model, images, target: as for `shared.prepare`.
+        segments, count, fill: as for `lime`.
+        samples: how many variants, at most.
+        return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
+        seed: of the variants.
+        batch: variants computed at a time.
+        progress: show a bar for each picture.
+
+    Returns:
+        `(B, H, W)` float32: at each pixel the value of its whole segment, in units of the score; or `(map, segments)`.
+        The values of the segments, each taken once, add up to f(x) − f(fill).
+
+    Raises:
+        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape,
+            fewer samples than two for each segment.
+    """
+    task = shared.prepare(model, images, target)
+    masking.at_least_one(samples=samples)
+    fills = masking.fills(task, fill, seed)
+    parts = _segmented(task.images, segments, count)
+    values = []
+    for index, own in enumerate(parts):
+        shown, weights = _shapley_variants(own.max() + 1, samples, seed)
+        scores = _coalitions(task, index, fills, own, shown, batch=batch, progress=progress, label="Kernel SHAP")
+        values.append(_shapley_values(shown, weights, scores))
+    return _painted(task, parts, values, return_segments)
+
+
+def _shapley_variants(segments, samples, seed):
+    """Variants `(n, segments)` of 0 and 1, the empty and the full one first, and the weights `(n − 2,)` of the others.
+
+    Raises:
+        ValueError: too few samples to tell the segments apart.
+    """
+    ends = np.repeat([[0], [1]], segments, axis=1)
+    if segments <= 30 and 2**segments <= samples:
+        middle = np.arange(1, 2**segments - 1)[:, None] >> np.arange(segments) & 1
+        sizes = middle.sum(axis=1)
+        ways = np.array([math.comb(segments, size) for size in range(segments + 1)])
+        return np.concatenate([ends, middle]), (segments - 1) / (ways[sizes] * sizes * (segments - sizes))
+    if samples < 2 * segments:
+        raise ValueError(f"samples={samples} is too few for {segments} segments: give at least {2 * segments}.")
+    random = np.random.default_rng(seed)
+    sizes = np.arange(1, segments)
+    chance = 1 / (sizes * (segments - sizes))
+    sizes = random.choice(sizes, samples // 2 - 1, p=chance / chance.sum())
+    half = random.random((len(sizes), segments)).argsort(axis=1) < sizes[:, None]
+    middle, times = np.unique(np.concatenate([half, ~half]).astype(int), axis=0, return_counts=True)
+    return np.concatenate([ends, middle]), times.astype("float64")
+
+
+def _shapley_values(shown, weights, scores):
+    """The weighted least squares of `kernel_shap`; the condition on the sum leaves all values but the last one free."""
+    total = scores[1] - scores[0]
+    shown, gains = shown[2:], scores[2:] - scores[0]
+    root = np.sqrt(weights)
+    free = root[:, None] * (shown[:, :-1] - shown[:, -1:])
+    first = np.linalg.lstsq(free, root * (gains - shown[:, -1] * total), rcond=None)[0]
+    return np.append(first, total - first.sum())
+
+
+def _segmented(pictures, segments, count):
+    """The parts of each picture, `(B, H, W)` int32, numbered from 0.
+
+    Args:
+        pictures: `(B, H, W, C)`.
+        segments: `"slic"`, `"felzenszwalb"`, or an array of ints `(H, W)` or `(B, H, W)`, each number a part.
+        count: about how many parts there should be, where the method decides.
+
+    Raises:
+        ValueError: another word, another shape, no ints.
+    """
+    if isinstance(segments, str):
+        checks.choose(segments, ("slic", "felzenszwalb"), "segmentation", "Or give an array of ints (H, W).")
+        masking.at_least_one(count=count)
+        return np.stack([_segmentation(picture, segments, count) for picture in pictures])
+    given = np.asarray(segments)
+    if given.shape not in (pictures.shape[1:3], pictures.shape[:3]) or given.dtype.kind not in "iub":
+        raise ValueError(
+            f"segments has shape {given.shape} and type {given.dtype}: give 'slic', 'felzenszwalb', or ints of shape "
+            f"{pictures.shape[1:3]} or {pictures.shape[:3]}."
+        )
+    numbered = [_numbered(own) for own in np.broadcast_to(given, pictures.shape[:3])]
+    return np.stack(numbered)
+
+
+def _segmentation(picture, method, count):
+    unit = (picture - picture.min()) / (np.ptp(picture) or 1)  # both methods mean pixels between 0 and 1
+    if method == "slic":
+        compactness = 20 if picture.shape[-1] == 3 else 0.2  # colours go up to 100 (CIELAB), anything else up to 1
+        found = slic(unit, n_segments=count, compactness=compactness, sigma=1, start_label=0, channel_axis=-1)
+    else:
+        found = felzenszwalb(unit, scale=100, sigma=0.5, min_size=unit[..., 0].size // (4 * count), channel_axis=-1)
+    return _numbered(found)
+
+
+def _numbered(segments):
+    return np.unique(segments, return_inverse=True)[1].reshape(segments.shape).astype("int32")

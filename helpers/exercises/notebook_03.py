@@ -1,0 +1,139 @@
+"""The exercises and predictions of notebook 03, occlusion and perturbation."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
+
+from .. import models
+from ..attribution import perturbation
+from .kinds import Exercise, Prediction, kind_of, nearest, numbers_in_order, word
+from .shared import network, pixels_of, top_answers
+
+
+def _no_cat_under_a_square(photograph, patch, stride):
+    """The label that is the first answer most often while a square slides over a photograph, and that is no cat."""
+    picture = pixels_of(photograph)
+    slid = perturbation.occlusion(network(), picture, None, patch, stride, return_classes=True, progress=False)
+    counts = np.bincount(slid.classes.ravel(), minlength=1000)
+    counts[281:286] = 0  # the cats of ImageNet that live in houses
+    return models.decode(np.float32(counts)[None])[0][0][1]
+
+
+def _one_of_two_is_enough():
+    """Occlusion and Shapley values of two pixels, for a network that is content with either of them."""
+    enough = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.GlobalMaxPooling2D()])
+    picture, options = np.ones((1, 2, 1), "float32"), {"target": 0, "fill": 0, "progress": False}
+    covered = perturbation.occlusion(enough, picture, patch=1, stride=1, **options)
+    fair = perturbation.kernel_shap(enough, picture, segments=np.array([[0, 1]]), samples=4, **options)
+    return np.concatenate([covered.ravel(), fair.ravel()])
+
+
+def _maps_of_a_constant():
+    """The means of the occlusion map and of the RISE map of a score that is always 0.8."""
+    picture = pixels_of("koala")
+    options = {"target": lambda logits: 0 * logits[:, 0] + 0.8, "progress": False}
+    covered = perturbation.occlusion(network(), picture, patch=112, **options)
+    return [covered.mean(), perturbation.rise(network(), picture, masks=64, **options).mean()]
+
+
+def _hides(photograph, largest):
+    """Accepts a mask of at most that share of the pixels which changes the first answer when they show the blur."""
+
+    def accept(answer):
+        picture, mask = pixels_of(photograph), np.asarray(answer)
+        if mask.shape != picture.shape[:2] or mask.dtype != bool:
+            raise TypeError(f"The answer is a mask of booleans, {picture.shape[:2]}; this is {kind_of(answer)}.")
+        if mask.mean() > largest + 0.001:
+            raise TypeError(f"The mask may cover {largest:.0%} of the pixels; this one covers {mask.mean():.1%}.")
+        changed = np.where(mask[..., None], gaussian_filter(picture, (10, 10, 0), mode="nearest"), picture)
+        answers = models.decode(network()(changed[None], training=False))
+        return answers[0][0][0] != top_answers(photograph)[0][0]
+
+    return accept
+
+
+def _answer_to_two_animals():
+    _, label, probability = top_answers("koala+panda")[0]
+    sure = {"koala": 0, "giant panda": 1}.get(label, 3)
+    place = 2 if sure < 3 and probability < 0.5 else sure
+    return place, f"The first answer is {label}, with {probability:.0%}."
+
+
+def _small_and_large_squares():
+    options = {"target": lambda logits: tf.nn.softmax(logits)[:, 105], "progress": False}
+    small, large = (
+        perturbation.occlusion(network(), pixels_of("koala"), patch=patch, stride=stride, **options)
+        for patch, stride in ((24, 24), (96, 48))
+    )  # side by side the small ones take a second, not three
+    likeness = spearmanr(small.round(6).ravel(), large.round(6).ravel()).statistic
+    numbers = f"The rank correlation is {likeness:.2f} with small squares side by side (in the next cell they overlap)."
+    return nearest(likeness, (0, 0.5, 0.9)), numbers
+
+
+def _plain_grey():
+    grey = np.full((1, 224, 224, 3), 127, "float32")
+    _, label, probability = models.decode(network()(grey, training=False))[0][0]
+    place = int(probability > 0.03) + int(probability > 0.3)
+    return place, f"The first answer is {label}, with {probability:.1%}."
+
+
+EXERCISES = {
+    "03.1": Exercise(
+        hints=(
+            "Section 1 draws the first answer at each position: return_classes=True, and then .classes.",
+            "Count with np.unique(classes, return_counts=True), decode the numbers, and leave out the cats.",
+        ),
+        accept=word(lambda: _no_cat_under_a_square("cat", 64, 16)),
+        because="A small dog, although there is none in the picture: what is left must fit some answer.",
+    ),
+    "03.2": Exercise(
+        hints=(
+            "Cover the first part: the second is still there. What is the score then?",
+            "For Shapley write down both orders. Who enters first earns all; take the mean for each part.",
+        ),
+        accept=numbers_in_order(_one_of_two_is_enough, absolute=1e-4),
+        because="Each part can replace the other: occlusion pays neither of them, Shapley pays both.",
+    ),
+    "03.3": Exercise(
+        hints=(
+            "Occlusion looks at differences of scores. Does RISE?",
+            "RISE estimates the mean score when a pixel is visible: put f = 0.8 into the formula of section 3.",
+        ),
+        accept=numbers_in_order(_maps_of_a_constant, absolute=0.1),
+        because="A RISE map is high where nothing matters, too: read its differences, not its height.",
+    ),
+    "03.4": Exercise(
+        hints=(
+            "A compact part will not do. Which mask of section 7 was small, and still took the koala away?",
+            "Keep the strongest 5 % of that mask: np.quantile gives the value above which they are.",
+        ),
+        accept=_hides("koala", 0.05),
+        because="Now move your mask by 4 pixels with np.roll, and ask again: is the koala back?",
+    ),
+}
+
+PREDICTIONS = {
+    "03.P1": Prediction(
+        "A picture holds a koala above and a panda below, and the network has one first answer. Which?",
+        (
+            "koala, with more than 50 %",
+            "giant panda, with more than 50 %",
+            "one of the two, with less than 50 %",
+            "an animal that is neither of them",
+        ),
+        _answer_to_two_animals,
+    ),
+    "03.P2": Prediction(
+        "One koala, covered by squares of 24 pixels, and then of 96 pixels. How alike will the two maps be? (A rank"
+        " correlation of 1: the same order of the pixels; 0: unrelated.)",
+        ("0 or below: other places", "about 0.5", "about 0.9: the same places"),
+        _small_and_large_squares,
+    ),
+    "03.P3": Prediction(
+        "The network looks at plain grey and nothing else. How probable is its first answer?",
+        ("less than 3 %", "3 to 30 %", "more than 30 %: it always names something"),
+        _plain_grey,
+    ),
+}

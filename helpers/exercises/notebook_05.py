@@ -1,0 +1,143 @@
+"""The exercises and predictions of notebook 05, class activation maps."""
+
+from functools import cache
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import submodels
+from ..attribution import cam
+from ..pictures import images
+from .kinds import Exercise, Prediction, kind_of, nearest, number
+from .shared import network, pixels_of, top_answers
+
+
+@cache
+def _koala_and_panda():
+    return pixels_of("koala+panda"), images.masks("koala+panda")
+
+
+def _on_the_panda(target):
+    """The share of the Grad-CAM map of a score that falls on the panda, below the koala."""
+    scene, masks = _koala_and_panda()
+    found = cam.grad_cam(network(), scene, target)
+    return found[masks["panda"]].sum() / found.sum()
+
+
+def _counts_red(weights):
+    """The linear head of section 5 with these weights (4, 4) of the red pixels, and its picture, (4, 4, 1)."""
+    red = np.zeros((4, 4, 1), "float32")
+    red[:2, :2], red[2:, 2:] = 1, 2
+    layers = [keras.layers.Activation("linear", name="red"), keras.layers.Flatten(), keras.layers.Dense(1)]
+    tiny = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    tiny.layers[-1].set_weights([weights.reshape(16, 1), np.zeros(1)])
+    return tiny, red
+
+
+def _hides_from_grad_cam(weights):
+    """Whether a linear head with these weights of the red pixels scores above zero, and Grad-CAM shows nothing."""
+    try:
+        given = np.asarray(weights, "float32")
+    except (TypeError, ValueError):
+        given = np.zeros(0)
+    if given.shape != (4, 4):
+        raise TypeError(f"The answer is an array of weights, (4, 4); this is {kind_of(weights)}.")
+    tiny, red = _counts_red(given)
+    return float(tiny(red[None])[0, 0]) > 0 and cam.grad_cam(tiny, red, 0, layer="red", upsample=False).max() == 0
+
+
+def _sum_of_hires_cam(layer):
+    """The sum of the signed map for the koala, as a share of its logit without the bias."""
+    koala, label = pixels_of("koala"), top_answers("koala")[0][0]
+    logit = network()(koala[None]).numpy()[0, label] - network().get_layer("logits").bias.numpy()[label]
+    return cam.hires_cam(network(), koala, label, layer=layer, upsample=False).sum() / logit
+
+
+def _influence_of_its_own_cell():
+    picture, label = pixels_of("koala"), top_answers("koala")[0][0]
+    weights = network().get_layer("logits").kernel[:, label]
+    probe = submodels.activations(network(), "head_relu")
+    with tf.GradientTape() as tape:
+        tape.watch(pixels := tf.constant(picture[None]))
+        found = tf.tensordot(probe(pixels)["head_relu"][0], weights, 1)
+        strongest = tf.reduce_max(found)
+    row, column = np.unravel_index(np.argmax(found), found.shape)
+    cells = np.abs(tape.gradient(strongest, pixels)[0]).sum(-1).reshape(7, 32, 7, 32).sum((1, 3))
+    share = cells[row, column] / cells.sum()
+    return nearest(share, (0.1, 0.5, 0.9)), f"{share:.0%} of its dependence lies in its own cell."
+
+
+def _red_that_does_not_count():
+    counted = np.zeros((4, 4))
+    counted[:2, :2] = 1
+    tiny, red = _counts_red(counted)
+    found = cam.grad_cam(tiny, red, 0, layer="red", upsample=False)
+    corners = {"upper left": found[0, 0], "lower right": found[3, 3], "upper right": found[0, 3]}
+    values = ", ".join(f"{name} {value:.2f}" for name, value in corners.items())
+    return int(np.argmax(list(corners.values()))), f"The map says: {values}."
+
+
+def _fawn_back():
+    dog = pixels_of("german_shepherd")
+    saddle = np.zeros((224, 224), bool)
+    saddle[60:135, 30:175] = dog[60:135, 30:175].mean(-1) < 60
+    dyed = np.clip(dog + saddle[..., None] * np.float32([110, 70, 35]), 0, 255)
+    before, after = (one[235] - one[225] for one in network()(np.stack([dog, dyed]), training=False).numpy())
+    return nearest(after / before, (1, 0.5, 0)), f"Its lead over the malinois was {before:.1f}, and is {after:.1f} now."
+
+
+EXERCISES = {
+    "05.1": Exercise(
+        hints=(
+            "Section 3 has own_share and the masks; the target is a function that gives minus the logit of class 105.",
+            "target=lambda z: -z[:, 105], and mask['panda'] for the half.",
+        ),
+        accept=number(lambda: _on_the_panda(lambda z: -z[:, 105]), absolute=0.01),
+        because="The panda speaks against the koala; against the panda, at this layer, no place speaks at all.",
+    ),
+    "05.2": Exercise(
+        hints=(
+            "Grad-CAM weighs the channel by the mean of all sixteen weights, also of those where nothing is red.",
+            "Positive where the picture is red, and so negative elsewhere that the mean is not above zero.",
+        ),
+        accept=_hides_from_grad_cam,
+        because="A mean below zero turns the whole map off, although the score is made of red alone.",
+    ),
+    "05.3": Exercise(
+        hints=(
+            "Only the target changes against section 3; the share is that of mask['panda'].",
+            "A function of the logits, tf.nn.softmax(z)[:, 388], as the target of cam.grad_cam.",
+        ),
+        accept=number(lambda: _on_the_panda(lambda z: tf.nn.softmax(z)[:, 388]), absolute=0.01),
+        because="A probability also rises when other logits fall, so their maps are taken off, as in Finer-CAM.",
+    ),
+    "05.4": Exercise(
+        hints=(
+            "Section 5 compares sum and logit − bias on the last layer; give hires_cam another layer.",
+            'The sum of cam.hires_cam(…, layer="block6d_add", upsample=False), divided by logit − bias.',
+        ),
+        accept=number(lambda: _sum_of_hires_cam("block6d_add"), relative=0.03),
+        because="Behind this layer there are ReLUs and biases: what is not linear need not add up.",
+    ),
+}
+
+PREDICTIONS = {
+    "05.P1": Prediction(
+        "The strongest place of the map lies over a cell of 32 × 32 pixels. Which share of its dependence on the"
+        " picture lies in this cell?",
+        ("a tenth or less", "about half", "nearly all"),
+        _influence_of_its_own_cell,
+    ),
+    "05.P2": Prediction(
+        "Class A counts the red of the upper left quarter, and nothing else. Where will Grad-CAM for A be strongest?",
+        ("upper left: the red that counts", "lower right: more red, which does not count", "upper right: the blue"),
+        _red_that_does_not_count,
+    ),
+    "05.P3": Prediction(
+        "We dye the black back of the German shepherd fawn; head, legs and tail stay. How much of its lead over the"
+        " malinois will be left?",
+        ("nearly all: a dog is known by its head", "about half", "next to nothing"),
+        _fawn_back,
+    ),
+}

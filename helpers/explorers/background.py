@@ -1,0 +1,130 @@
+"""Work of an explorer that takes longer than a step: in a thread, with a bar and a *Stop* button.
+
+The kernel answers one message after the other. Work in a callback would keep it from hearing *Stop*, so it is done in a
+thread. Widgets may be changed from there, but nothing can be printed.
+"""
+
+import threading
+
+import ipywidgets as widgets
+
+from .frame import WRAPPED
+
+_latest = {}  # name of an explorer → the `Background` that was attached last
+
+
+class Stopped(Exception):
+    """*Stop* was pressed in the middle of a part of the work."""
+
+
+class Background(widgets.HBox):
+    """A button that begins work, one that stops it, and how far it is.
+
+    While it goes on, all other controls of the explorer are disabled. At the end, whatever it was, the explorer's
+    `refresh` is called once and the controls work again. An error is told where the explorer tells its errors.
+
+    Args:
+        description: on the button that begins.
+        icon: on it.
+    """
+
+    def __init__(self, description, icon="play"):
+        self.begin = widgets.Button(description=description, icon=icon, layout={"width": "auto"})
+        self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
+        self.bar = widgets.IntProgress(layout={"width": "160px", "visibility": "hidden"})
+        self.words = widgets.Label()
+        self._thread, self._is_stopped = None, threading.Event()
+        super().__init__([self.begin, self.stop, self.bar, self.words], layout=WRAPPED)
+
+    def attach(self, explorer, steps):
+        """Say what is to be done. Call it once, after `super().__init__` of the explorer.
+
+        Args:
+            explorer: that has this among its controls. Its earlier instances, of a cell that is run again, are stopped.
+            steps: generator function without arguments. Each part of the work, one second at most because *Stop* waits
+                for it, ends with `yield done, total, words`, or calls `report` in between. It runs in the thread, and
+                may show what there is so far. When it is stopped, it ends there.
+        """
+        if explorer.name in _latest:
+            _latest[explorer.name]._is_stopped.set()
+        _latest[explorer.name] = self
+        self.begin.on_click(lambda button: self._begin(explorer, steps))
+        self.stop.on_click(lambda button: self._ask_to_stop())
+
+    def report(self, words):
+        """Say how far a part of the work is that takes longer than a second; call it often.
+
+        Raises:
+            Stopped: *Stop* was pressed. Let it through: then the work is stopped here.
+        """
+        if self._is_stopped.is_set():
+            raise Stopped
+        self.words.value = words
+
+    def wait(self, seconds=300):
+        """Until the work has ended. For programs that press the button; a reader sees it end.
+
+        Raises:
+            TimeoutError: it goes on.
+        """
+        if self._thread is not None:
+            self._thread.join(seconds)
+            if self._thread.is_alive():
+                raise TimeoutError(f"{self.begin.description!r} still goes on after {seconds} seconds.")
+
+    def _begin(self, explorer, steps):
+        if explorer._is_working:
+            return
+        explorer._is_working = True  # from now on, not only from when the thread has begun
+        self._is_stopped.clear()
+        self._thread = threading.Thread(target=self._run, args=(explorer, steps), daemon=True)
+        self._thread.start()
+
+    def _ask_to_stop(self):
+        self._is_stopped.set()
+        self.words.value = "Stopping …"
+
+    def _run(self, explorer, steps):
+        with explorer.working():
+            before = [(part, part.disabled, getattr(part, "value", None)) for part in self._controls(explorer)]
+            for part, *_ in before:
+                part.disabled = True
+            self._show(0, 1)
+            self.bar.layout.visibility, self.stop.disabled = "visible", False
+            try:
+                explorer.say(self._follow(steps()))
+            finally:
+                self.stop.disabled, self.bar.layout.visibility, self.words.value = True, "hidden", ""
+                _restore(before)
+                explorer.refresh()
+
+    def _controls(self, explorer):
+        """All that a reader can change, but for the button that stops."""
+        return [part for part in _parts(explorer) if hasattr(part, "disabled") and part not in (self.stop, self.bar)]
+
+    def _follow(self, steps):
+        """Take all steps, or those until it is stopped. What there is to say at the end."""
+        try:
+            for done, total, words in steps:
+                self._show(done, total)
+                self.report(words)
+            return ""
+        except Stopped:
+            return f"Stopped at {self.bar.value} of {self.bar.max}."
+        finally:
+            steps.close()
+
+    def _show(self, done, total):
+        self.bar.value, self.bar.max, self.bar.value = 0, total, done
+
+
+def _parts(widget):
+    return [widget, *(part for child in getattr(widget, "children", ()) for part in _parts(child))]
+
+
+def _restore(before):
+    """Bring controls back to `(control, disabled, value)`: a reader may have moved one just before it was disabled."""
+    for control, disabled, value in before:
+        control.disabled = disabled
+        if not isinstance(control, (widgets.Button, widgets.FileUpload)) and control.value != value:
+            control.value = value

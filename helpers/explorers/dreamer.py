@@ -1,0 +1,199 @@
+"""`explore.dreamer`: let a network dream, watch it, and stop it."""
+
+import html
+import math
+import time
+from typing import NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+
+from .. import checks
+from ..pictures import plots
+from ..synthesis import dream
+from .background import Background
+from .frame import MARK, WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, short
+from .gallery import Activations, Cache, Gallery, as_pixels
+
+SIZE = 256  # side of the pictures for a network that takes any size
+SCALE = 1.4  # from one octave to the next
+SMALLEST = 72  # pixels, of the first octave
+AT_ONCE = 2  # octaves that are dreamt before anybody presses a button: the small ones, which are quick
+PAUSE = 0.4  # seconds between pictures on the way
+LABELLED = {"description_width": "initial"}
+WHOLE, ONE = "the whole layer", "one channel"
+
+
+class Found(NamedTuple):
+    """A dream, finished or stopped."""
+
+    picture: np.ndarray  # (H, W, C) float32
+    before: float  # the objective in the photograph
+    after: float  # in the picture
+    done: int  # steps
+    total: int
+
+
+class Settings(NamedTuple):
+    """All that a dream depends on."""
+
+    name: str  # of the photograph
+    layer: str
+    channel: int | None  # None: the whole layer
+    octaves: int
+    steps: int
+    step: float
+
+    @property
+    def objective(self):
+        return self.layer if self.channel is None else (self.layer, self.channel)
+
+    @property
+    def numbers(self):
+        """For `dream.deep_dream`."""
+        return {"octaves": self.octaves, "octave_scale": SCALE, "steps": self.steps, "step": self.step}
+
+    def __str__(self):
+        return self.layer if self.channel is None else f"channel {self.channel} of {self.layer}"
+
+
+class Dreamer(Explorer):
+    """See `explore.dreamer`."""
+
+    def __init__(self, model, pictures=None, layer=None):
+        self.model, self.gallery, self.cache = model, Gallery(model, pictures, SIZE), Cache()
+        self.maps = Activations(model, self.gallery, self.cache)
+        self._make_controls(layer)
+        width = max(WIDTH, min(self.gallery.shape[1], SIZE))
+        self.before, self.after, self.both = Panel(width=width), Panel(width=width), Panel(width=width)
+        numbers = widgets.HBox([self.octaves, self.steps, self.step], layout=WRAPPED)
+        target = widgets.HBox([self.layer, self.what, self.channel], layout=WRAPPED)
+        controls = [self.chooser, target, numbers, self.work, self.wipe, self.words]
+        super().__init__("dreamer", controls, [[self.before, self.after, self.both]])
+        self.work.attach(self, self.work_steps)
+        self.listen_to_uploads(self.chooser)
+        self.listen(self.layer, self.choose_channel)
+        self.listen(self.what, self.choose_channel)
+        for control in (self.channel.slider, self.octaves, self.steps, self.step, self.wipe):
+            self.listen(control)
+        self.begin()
+        self.start()
+
+    def _make_controls(self, layer):
+        shapes, side = self.maps.shapes, min(self.gallery.shape[:2])
+        fine = [layer for layer, shape in shapes.items() if 16 * shape[0] >= self.gallery.shape[0]] or list(shapes)
+        layer = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
+        labels = [(f"{layer}: {shape[2]} channels", layer) for layer, shape in shapes.items()]
+        fitting = 1 + int(math.log(max(side / SMALLEST, 1), SCALE))
+        self.chooser = Chooser(self.gallery)
+        self.layer = widgets.Dropdown(
+            options=labels, value=layer, description="Layer", style=LABELLED, layout={"width": "320px"}
+        )
+        self.what = widgets.ToggleButtons(options=[WHOLE, ONE], description="More of", style={"button_width": "auto"})
+        self.channel = Number("Channel")
+        self.octaves = widgets.IntSlider(
+            value=min(fitting, 4), min=1, max=8, description="Octaves (sizes)", style=LABELLED
+        )
+        self.steps = widgets.IntSlider(value=10, min=1, max=40, description="Steps in each", style=LABELLED)
+        self.step = widgets.FloatSlider(value=1, min=0.25, max=5, step=0.25, description="Step size", style=LABELLED)
+        self.work = Background("Dream", icon="magic")
+        self.wipe = widgets.IntSlider(value=50, description="Wipe", style=LABELLED, layout={"width": "320px"})
+        self.words = widgets.HTML()
+
+    @property
+    def settings(self):
+        """The `Settings` that the controls say."""
+        channel = self.channel.value if self.what.value == ONE else None
+        numbers = self.octaves.value, self.steps.value, self.step.value
+        return Settings(self.chooser.value, self.layer.value, channel, *numbers)
+
+    @property
+    def found(self):
+        """The `Found` for these settings; None if there is none."""
+        return self.cache.get(self.settings, None) if self.settings in self.cache else None
+
+    def choose_channel(self, change):
+        """Begin with the channel that is strongest in the photograph: one that is silent has no way up."""
+        if self.what.value == ONE:
+            with self.busy("Looking for the strongest channel …"):
+                maps = self.maps[self.chooser.value, self.layer.value]
+            self.channel.set(maps.shape[-1] - 1, int(plots.strongest(maps, 1)[0]))
+
+    def begin(self):
+        """Dream the first octaves, so that there is something to see at once, also where no kernel runs."""
+        steps = self.work_steps()
+        for done, *_ in steps:
+            if done == AT_ONCE * self.steps.value:
+                break
+        steps.close()
+
+    def work_steps(self):
+        """The work of the button: a step at a time, shown as it goes. What is there when it is stopped is kept."""
+        settings, total = self.settings, self.octaves.value * self.steps.value
+        if self.found and self.found.done == total:
+            return
+        photograph = self.gallery[settings.name]
+        frames = dream.frames(self.model, photograph, settings.objective, **settings.numbers)
+        self.both.hide()
+        self.after.show(as_pixels(photograph), "The dream begins …")
+        self.words.value = html.escape(f"Dreaming of more of {settings}.")
+        yield 0, total, "compiling, which happens once for each layer …"
+        before, shown, done = dream.measure(self.model, photograph, settings.objective), 0, 0
+        picture = photograph
+        try:
+            for frame in frames:
+                done = frame.octave * settings.steps + frame.step
+                picture = dream.resized(frame.picture, photograph, photograph.shape[:2])
+                place = f"octave {frame.octave + 1} of {settings.octaves}, step {frame.step} of {settings.steps}"
+                if frame.step and time.monotonic() - shown > PAUSE:
+                    self.after.show(as_pixels(picture), f"Dreaming: {place}, {frame.picture.shape[1]} pixels wide.")
+                    shown = time.monotonic()
+                yield done, total, place
+        finally:
+            if done:
+                after = dream.measure(self.model, picture, settings.objective)
+                self.cache.put(settings, Found(picture, before, after, done, total))
+
+    def refresh(self):
+        photograph, found = self.gallery.shown(self.chooser.value), self.found
+        self.channel.layout.display = "" if self.what.value == ONE else "none"
+        self.before.show(photograph, f"Before: {self.chooser.value}.")
+        if found is None:
+            self.after.hide()
+            self.both.hide()
+            self.wipe.layout.display = "none"
+            words = f"Press Dream to see more of {self.settings}: {self.octaves.value * self.steps.value} steps."
+        else:
+            picture = as_pixels(found.picture)
+            steps = f" {found.done} of {found.total} steps" if found.done < found.total else ""
+            self.after.show(picture, f"After{steps}: more of {self.settings}.")
+            self.wipe.layout.display = ""
+            self.both.show(wiped(photograph, picture, self.wipe.value), "Left the photograph, right the dream.")
+            words = self._tell(found)
+        self.words.value = html.escape(words)
+
+    def _tell(self, found):
+        """The objective before and after, in words."""
+        kind = "mean square of its outputs" if self.settings.channel is None else "mean output"
+        before, after = short(found.before), short(found.after)
+        times = f", {short(found.after / found.before)} times as much" if 0 < found.before < found.after else ""
+        words = f"{self.settings}, {kind}: {before} in the photograph, {after} in the dream{times}."
+        if found.after <= found.before:
+            words += " It did not rise: take another channel or layer, or a smaller step."
+        return words if found.done == found.total else f"{words} Press Dream for all {found.total} steps."
+
+    def summary(self):
+        settings = self.settings
+        octaves = "1 octave" if settings.octaves == 1 else f"{settings.octaves} octaves"
+        steps = f"{octaves} of {settings.steps} steps, step size {settings.step:g}"
+        return f"{settings.name} · more of {settings} · {steps}"
+
+
+def wiped(before, after, percent):
+    """The left `percent` of the width of one picture and the rest of another `(H, W, 3)`, with a line between them."""
+    width = before.shape[1]
+    middle = round(width * percent / 100)
+    picture = np.concatenate([before[:, :middle], after[:, middle:]], axis=1)
+    if 0 < middle < width:
+        picture[:, max(middle - 1, 0) : middle + 1] = MARK
+    return picture

@@ -1,0 +1,392 @@
+"""What the explorers are built from: panels, a chooser of pictures, numbers, and the frame that holds them together.
+
+Core ipywidgets only, version 7.7 and 8. A picture on the page is a `widgets.Image` that is fed from an array.
+"""
+
+import base64
+import contextlib
+import html
+import io
+import textwrap
+
+import ipywidgets as widgets
+import matplotlib
+import numpy as np
+import traitlets
+from PIL import Image, ImageDraw, ImageFont
+
+from ..pictures import figure, images, plots
+
+WIDTH = 224  # pixels of a panel on the page
+MARK = (230, 159, 0)  # orange, told from every colour of the maps also by colour-blind readers
+WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end"}  # narrow screens get more rows; pictures stand on a line
+
+
+# Arrays into pictures
+
+
+def png(pixels, palette=None):
+    """Bytes of a PNG, lossless and quick rather than small, of the pixels of a `Panel`."""
+    picture, file = Image.fromarray(pixels), io.BytesIO()
+    if palette is not None:
+        picture.putpalette(palette.tobytes())
+    picture.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def scale(values, signed=None):
+    """`(cmap, limits)` for `images.colorize`, as `plots` has them; what is not signed starts at zero.
+
+    signed: whether there can be negative values; None: whether there are.
+    """
+    largest = float(np.abs(values).max()) or 1.0
+    signed = values.min() < 0 if signed is None else signed
+    return (plots.DIVERGING, (-largest, largest)) if signed else (plots.SEQUENTIAL, (0.0, largest))
+
+
+def painted(values, signed=None):
+    """The colours of a map `(h, w)` on its own `scale`: `(h, w, 3)` uint8."""
+    return images.colorize(values, *scale(values, signed))
+
+
+def overlaid(picture, values, signed=None, alpha=0.5):
+    """A map laid over its picture `(H, W, 3)` uint8, with the colours that `painted` gives it."""
+    return images.overlay(picture, values, alpha, *scale(values, signed))
+
+
+def font(size):
+    """For words in a picture, of `size` pixels. It comes with matplotlib, and unlike that of PIL it has arrows."""
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def enlarged(pixels, width=WIDTH):
+    """A small picture with its pixels visible, `width` pixels wide; one that is not smaller as it is."""
+    if pixels.shape[1] >= width:
+        return pixels
+    return images.resize(pixels, (max(1, round(pixels.shape[0] * width / pixels.shape[1])), width), "nearest")
+
+
+def marked(pixels, box, shape=None, colour=MARK, edge=(0, 0, 0)):
+    """The picture with a frame around a box; a copy.
+
+    Args:
+        pixels: `(H, W, 3)` uint8, or `(H, W)` with `colour` and `edge` to match.
+        box: `(top, left, bottom, right)`, ends excluded. What lies outside the picture is cut off.
+        shape: `(height, width)` of the grid that the box counts in, a map of which `pixels` is an enlarged picture;
+            None for pixels.
+        colour, edge: of the frame and of the lines on both of its sides, which are seen on light and on dark.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = (height, width) if shape is None else shape
+    top, bottom = _within(box[0] * height / rows, box[2] * height / rows, height)
+    left, right = _within(box[1] * width / columns, box[3] * width / columns, width)
+    picture = Image.fromarray(pixels)  # a copy
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((left - 3, top - 3, right + 2, bottom + 2), outline=edge, width=4)
+    draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=colour, width=2)
+    return np.array(picture)
+
+
+def _within(first, last, length):
+    """Whole first and last pixel (excluded) of a side, with room for a frame around it."""
+    first = min(max(round(first), 3), length - 4)
+    return first, min(max(round(last), first + 1), length - 3)
+
+
+# Parts of the page
+
+
+def text(content, kind="status"):
+    """Words on the page, which screen readers announce when they change: `kind` is `"status"` or `"alert"`."""
+    style = ' style="color: #a40000; background: #fff4f4; padding: 0.4em; border-left: 4px solid"'
+    return f'<div role="{kind}"{style if kind == "alert" else ""}>{html.escape(content)}</div>' if content else ""
+
+
+class Panel(widgets.VBox):
+    """A picture under a caption.
+
+    `pixels` is the array that was shown last; `caption` its text; `image.value` is what the page gets. `width` is that
+    on the page, in pixels.
+    """
+
+    def __init__(self, caption="", width=WIDTH):
+        self.caption, self.width = caption, width
+        self.pixels = self.palette = None
+        size = {"width": f"{width}px", "max_width": "100%"}
+        self.heading = widgets.HTML(layout=size)
+        self.image = widgets.Image(format="png", layout=size)
+        layout = {"display": "none", "margin": "0 8px 8px 0", "max_width": "100%"}
+        super().__init__([self.heading, self.image], layout=layout)
+
+    def show(self, pixels, caption=None, palette=None):
+        """Put a picture on the page, enlarged to the width of the panel if it is smaller.
+
+        Args:
+            pixels: `(H, W, 3)` uint8; with a `palette`, `(N, 3)` uint8, the numbers `(H, W)` of its colours, which
+                makes large pictures several times quicker to send.
+            caption: None leaves it as it was.
+        """
+        if caption is not None:
+            self.caption = caption
+        self.heading.value = f'<div style="line-height: 1.3">{html.escape(self.caption)}</div>'
+        if not (np.array_equal(pixels, self.pixels) and np.array_equal(palette, self.palette)):
+            self.image.value = png(enlarged(pixels, self.width), palette)
+            self.pixels, self.palette = pixels, palette
+        self.layout.display = "flex"
+
+    def drawn(self):
+        """The picture as it is on the page: `(h, w, 3)` uint8."""
+        pixels = enlarged(self.pixels, self.width)
+        return pixels if self.palette is None else self.palette[pixels]
+
+    def hide(self):
+        """Take the panel from the page until the next `show`."""
+        self.layout.display = "none"
+
+    @property
+    def is_shown(self):
+        return self.layout.display != "none"
+
+
+class Number(widgets.HBox):
+    """A whole number from 0, by a slider or typed into the field beside it. Listen to `slider`; both agree.
+
+    live: whether the number changes while the slider moves. Only for what takes far less than 100 ms.
+    """
+
+    def __init__(self, label, high=0, value=0, live=True):
+        style = {"description_width": "initial"}
+        self.slider = widgets.IntSlider(
+            value=value,
+            max=max(high, 1),
+            description=label,
+            readout=False,
+            continuous_update=live,
+            style=style,
+            layout={"width": "320px", "max_width": "98%"},
+        )
+        self.field = widgets.BoundedIntText(
+            value=value,
+            max=high,
+            description=f"{label} number",
+            style=style,
+            layout={"width": f"{80 + 8 * len(f'{label} number')}px", "max_width": "98%"},  # room for four digits
+        )
+        self.link = traitlets.link((self.slider, "value"), (self.field, "value"))
+        super().__init__([self.slider, self.field], layout=WRAPPED)
+        self.set(high, value)
+
+    def set(self, high, value):
+        """Allow 0 … high, and choose one."""
+        self.slider.value = 0  # within the old and the new range
+        self.field.max = high
+        self.slider.max = max(high, 1)  # the slider of the page cannot have a single place
+        self.slider.disabled = high == 0
+        self.slider.value = value
+
+    @property
+    def value(self):
+        return self.slider.value
+
+    @value.setter
+    def value(self, value):
+        self.slider.value = value
+
+
+class Chooser(widgets.HBox):
+    """A menu of the pictures of a `Gallery`, and a button to bring along one's own.
+
+    Core ipywidgets have no camera. The button accepts pictures only, and so a phone or tablet offers its camera there.
+    """
+
+    def __init__(self, gallery):
+        self.gallery = gallery
+        style = {"description_width": "initial"}
+        self.menu = widgets.Dropdown(options=gallery.names, value=gallery.first, description="Picture", style=style)
+        self.upload = widgets.FileUpload(accept="image/*", description="Your own picture", layout={"width": "auto"})
+        super().__init__([self.menu, self.upload], layout=WRAPPED)
+
+    @property
+    def value(self):
+        """The name of the chosen picture."""
+        return self.menu.value
+
+    def take(self):
+        """Put what was brought along into the gallery and the menu, and choose it.
+
+        Returns:
+            What there is to say about it, "" if nothing.
+
+        Raises:
+            ValueError: it cannot be used. Then nothing has changed.
+        """
+        notes = []
+        try:
+            for name, content in uploaded(self.upload.value):
+                name, note = self.gallery.add(name, content)
+                self.menu.options = self.gallery.names
+                self.menu.value = name
+                notes.append(note)
+        finally:
+            self._forget()
+        return " ".join(notes)
+
+    def _forget(self):
+        """Free the memory of the file, and let the same file be chosen again."""
+        if isinstance(self.upload.value, dict):
+            self.upload.data, self.upload.metadata, self.upload._counter = [], [], 0
+        else:
+            self.upload.value = ()
+
+
+def uploaded(value):
+    """`(name, bytes)` of each file in the value of a `FileUpload`: a dict in ipywidgets 7, a tuple in 8."""
+    if isinstance(value, dict):
+        return [(name, bytes(file["content"])) for name, file in value.items()]
+    return [(file["name"], bytes(file["content"])) for file in value]
+
+
+# The frame
+
+
+class Explorer(widgets.VBox):
+    """Controls above, pictures below, and between them a line that says what is going on or what went wrong.
+
+    A subclass makes its controls and panels, hands them to `super().__init__`, calls `listen` for each control and at
+    last `start`. It defines `refresh`, which brings all panels up to date with all controls, and `summary`.
+
+    Args:
+        name: of the function that made it, such as `"layers"`.
+        controls: widgets, from top to bottom.
+        rows: of what is shown: a list of lists of `Panel` and other widgets.
+    """
+
+    def __init__(self, name, controls, rows):
+        self.name, self.rows = name, rows
+        self.status, self.problem = widgets.HTML(), widgets.HTML()
+        self._is_working = True  # until `start`
+        boxes = [widgets.HBox(row, layout=WRAPPED) for row in rows]
+        super().__init__([*controls, self.problem, self.status, *boxes])
+
+    def refresh(self):
+        """Bring all panels up to date with all controls."""
+        raise NotImplementedError
+
+    def summary(self):
+        """What is shown, in one line, for the picture without a kernel."""
+        raise NotImplementedError
+
+    def start(self):
+        """Show the first state. Errors are raised, as by any other function."""
+        self.refresh()
+        self._is_working = False
+
+    def listen(self, control, prepare=None, trait="value"):
+        """When a reader changes `control`, or presses it: call `prepare(change)` if given, then `refresh()`, once.
+
+        What `prepare` changes itself, in other controls too, starts nothing more. Every exception ends up in words on
+        the page, and the controls stay usable.
+        """
+
+        def changed(change):
+            if not self._is_working:
+                with self.working():
+                    if prepare:
+                        prepare(change)
+                    self.refresh()
+
+        if isinstance(control, widgets.Button):
+            control.on_click(changed)
+        else:
+            control.observe(changed, trait)
+
+    def listen_to_uploads(self, chooser, prepare=None):
+        """The same for both parts of a `Chooser`; what there is to say about an upload is said."""
+
+        def changed(change):
+            note = chooser.take() if change["owner"] is chooser.upload else ""
+            if prepare:
+                prepare(change)
+            self.say(note)
+
+        self.listen(chooser.menu, changed)
+        self.listen(chooser.upload, changed)
+
+    @contextlib.contextmanager
+    def working(self):
+        """While a control is followed: no other is. Ends with the error on the page, or with none there."""
+        self._is_working = True
+        self.say("")
+        try:
+            yield
+        except ValueError as error:
+            self.problem.value = text(str(error), "alert")
+        except Exception as error:
+            self.problem.value = text(f"This should not have happened. {type(error).__name__}: {error}", "alert")
+        else:
+            self.problem.value = ""
+        finally:
+            self._is_working = False
+
+    def say(self, words):
+        """Show a line of text until the next change of a control."""
+        self.status.value = text(words)
+
+    @contextlib.contextmanager
+    def busy(self, words):
+        """Show a line of text while something takes longer than a step."""
+        before = self.status.value
+        self.say(words)
+        try:
+            yield
+        finally:
+            self.status.value = before
+
+    # What others see of it
+
+    def __repr__(self):
+        return f"explore.{self.name}: run this cell to use it"
+
+    _ipython_display_ = None  # ipywidgets 7 would use it in place of the following
+
+    def _repr_mimebundle_(self, **options):
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        mime, content = self.static()
+        return {
+            "application/vnd.jupyter.widget-view+json": view,
+            mime: base64.b64encode(content).decode(),
+            "text/plain": repr(self),
+        }
+
+    def static(self):
+        """`(mime type, bytes)` of a picture of what is shown now, for places where no kernel runs."""
+        rows = [[item for item in row if isinstance(item, Panel) and item.is_shown] for row in self.rows]
+        title = f"explore.{self.name} · {self.summary()}"
+        return figure.encoded(Image.fromarray(composed(title, [row for row in rows if row])))
+
+
+def short(number):
+    """A number in few letters, without powers of ten where it can be."""
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+
+
+def composed(title, rows, gap=8, line=15):
+    """One picture of rows of panels under their captions: `(H, W, 3)` uint8, black on white."""
+    captions = [[textwrap.wrap(panel.caption, round(panel.width / 6.5)) for panel in row] for row in rows]
+    pictures = [[panel.drawn() for panel in row] for row in rows]
+    width = max(sum(picture.shape[1] + gap for picture in row) for row in pictures) + gap
+    heads = [line * max(map(len, row)) + 4 for row in captions]
+    heights = [head + max(map(len, row)) + gap for head, row in zip(heads, pictures, strict=True)]
+    titles = textwrap.wrap(title, width // 8)
+    top = 20 * len(titles) + gap
+    canvas = Image.new("RGB", (width, top + sum(heights)), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.multiline_text((gap, 4), "\n".join(titles), fill="black", font=font(13))
+    for head, height, words, row in zip(heads, heights, captions, pictures, strict=True):
+        left = gap
+        for lines, picture in zip(words, row, strict=True):
+            draw.multiline_text((left, top), "\n".join(lines), fill="black", font=font(11), spacing=2)
+            canvas.paste(Image.fromarray(picture), (left, top + head))
+            left += picture.shape[1] + gap
+        top += height
+    return np.array(canvas)

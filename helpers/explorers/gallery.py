@@ -1,0 +1,220 @@
+"""What the explorers compute with, free of widgets: pictures for a network, its activations, a bounded memory."""
+
+import io
+from collections import OrderedDict
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from .. import submodels
+from ..features import receptive
+from ..pictures import digits, images
+from ..submodels import engine
+
+FREE_SIZE = 224  # side of the pictures for a network that takes any size
+LARGEST_FILE = 50_000_000  # bytes of a picture that somebody brings along; it stays in memory while it is decoded
+CACHE_LIMIT = 256_000_000  # bytes
+FIRST = "koala"  # the photograph that most of the notebooks begin with
+
+
+class Cache:
+    """Results by key. Together their arrays hold at most `limit` bytes: those that were not used for longest go."""
+
+    def __init__(self, limit=CACHE_LIMIT):
+        self.limit, self.used, self._kept = limit, 0, OrderedDict()
+
+    def __contains__(self, key):
+        return key in self._kept
+
+    def get(self, key, build):
+        """What is kept under `key`; else `build()`, which is kept from now on."""
+        if key not in self._kept:
+            value = build()
+            self.put(key, value)
+            return value
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def put(self, key, value):
+        """Keep `value`, an array or a structure of arrays, unless it is larger than the limit by itself."""
+        if key in self._kept:
+            self.used -= _bytes(self._kept.pop(key))
+        size = _bytes(value)
+        if size > self.limit:
+            return
+        self._kept[key] = value
+        self.used += size
+        while self.used > self.limit:
+            self.used -= _bytes(self._kept.popitem(last=False)[1])
+
+
+def _bytes(value):
+    return sum(getattr(leaf, "nbytes", 0) for leaf in keras.tree.flatten(value))
+
+
+class Gallery:
+    """Pictures by name, each as a network takes it: `gallery[name]` is `(H, W, C)` float32.
+
+    Args:
+        model: a `keras.Model` with one input `(B, H, W, C)`.
+        pictures: None for the bundled photographs (for a network of 28 × 28 × 1 the first of each bundled digit); a
+            dict name → picture, or a list of pictures. A picture is the name of a bundled photograph, anything that
+            `images.load` reads, or an array of the network's own shape, which is taken as it is.
+        size: side of the pictures for a network that takes any size.
+
+    Raises:
+        ValueError: a network without such an input, or of other than 1 or 3 channels without `pictures` of its shape.
+    """
+
+    def __init__(self, model, pictures=None, size=FREE_SIZE):
+        shape = model.inputs[0].shape[1:]
+        if len(model.inputs) != 1 or len(shape) != 3:
+            raise ValueError(f"Model {model.name!r} does not take one picture (height × width × channels).")
+        self.shape = (shape[0] or size, shape[1] or size, shape[2])
+        self._model, self._is_for_digits = model, self.shape == (28, 28, 1)
+        self._pictures = {name: self._as_input(picture) for name, picture in self._chosen(pictures).items()}
+        if not self._pictures:
+            raise ValueError("pictures is empty: give at least one picture.")
+
+    def _chosen(self, pictures):
+        if pictures is None and self._is_for_digits:
+            drawn, labels = digits.load()[1]
+            return {f"digit {label}": drawn[np.argmax(labels == label)] for label in range(10)}
+        if pictures is None:
+            return {_readable(name): name for name in images.samples()}
+        if isinstance(pictures, dict):
+            return {str(name): picture for name, picture in pictures.items()}
+        return {
+            _readable(picture) if isinstance(picture, str) else f"picture {number}": picture
+            for number, picture in enumerate(pictures, 1)
+        }
+
+    def _as_input(self, source):
+        """A picture `(H, W, C)` float32 of the shape that the network takes, cut like `images.batch` does."""
+        if isinstance(source, np.ndarray) and source.shape == self.shape:
+            return engine.as_batch(self._model, source)[0][0]
+        if self.shape[2] not in (1, 3):
+            raise ValueError(f"This network takes {self.shape[2]} channels: give `pictures` of shape {self.shape}.")
+        is_sample = isinstance(source, str) and source in images.samples()
+        picture = images.load(images.sample(source) if is_sample else source, self.shape[:2])
+        if self.shape[2] == 1:
+            picture = np.array(Image.fromarray(picture).convert("L"))[..., None]
+            if self._is_for_digits and np.median(picture) > 127:  # the bundled digits are bright ink on dark paper
+                picture = 255 - picture
+        return picture.astype(np.float32)
+
+    @property
+    def names(self):
+        """The names of all pictures, in order."""
+        return list(self._pictures)
+
+    @property
+    def first(self):
+        """The name of the picture to begin with."""
+        return FIRST if FIRST in self._pictures else self.names[0]
+
+    def __getitem__(self, name):
+        return self._pictures[name]
+
+    def shown(self, name):
+        """The picture as one can look at it: `(H, W, 3)` uint8. Values that are not 0..255 are stretched to it."""
+        return as_pixels(self._pictures[name])
+
+    def add(self, file_name, content):
+        """Read a picture file that somebody brings along.
+
+        Args:
+            file_name: its name; the picture goes by it, with a number if there is one of that name.
+            content: its bytes.
+
+        Returns:
+            `(name, note)`: what the picture is called, and a sentence on what was changed in it, or "".
+
+        Raises:
+            ValueError: too large, not a picture, damaged, empty: in words, beginning with the name of the file.
+        """
+        if len(content) >= LARGEST_FILE:
+            raise ValueError(
+                f"{file_name} has {len(content) / 1e6:.0f} MB; files below {LARGEST_FILE / 1e6:.0f} MB are read. Scale "
+                "the picture down first."
+            )
+        try:
+            picture = self._as_input(bytes(content))
+        except ValueError as error:
+            raise ValueError(f"{file_name} was not used. {error}") from error
+        name, number = file_name, 1
+        while name in self._pictures:
+            number += 1
+            name = f"{file_name} ({number})"
+        self._pictures[name] = picture
+        return name, _note(content)
+
+
+def _readable(name):
+    """`german_shepherd` → `german shepherd`, `path/dog.jpg` → `dog`."""
+    return Path(name).stem.replace("_", " ")
+
+
+def _note(content):
+    """What was changed in a picture file when it was read, in words, or ""."""
+    with Image.open(io.BytesIO(content), formats=images.FORMATS) as file:
+        notes = []
+        if getattr(file, "is_animated", False):
+            notes.append(f"It is animated ({file.n_frames} frames): the first frame is used.")
+        if file.mode == "CMYK":
+            notes.append("Its printing colours (CMYK) were turned into RGB: they can look a little different.")
+    return " ".join(notes)
+
+
+def as_pixels(picture):
+    """A network's input `(H, W, C)` as `(H, W, 3)` uint8. Values that are not 0..255 are stretched to that range."""
+    picture = np.asarray(picture, np.float32)
+    low, high = picture.min(), picture.max()
+    if low < 0 or high > 255 or 0 < high <= 1:
+        picture = (picture - low) * (255 / max(high - low, 1e-12))
+    picture = np.rint(picture).astype(np.uint8)
+    return picture if picture.shape[2] == 3 else picture[..., :1].repeat(3, axis=2)
+
+
+class Activations:
+    """The maps of all spatial layers, for the pictures of a gallery: computed once, as long as the memory lasts.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        gallery: a `Gallery` for it.
+        cache: a `Cache`.
+
+    Raises:
+        ValueError: a model of another kind.
+    """
+
+    def __init__(self, model, gallery, cache):
+        self.model, self.gallery, self.cache = model, gallery, cache
+        self._compiled = set()
+        reach = receptive.reach(model, gallery.shape[:2])
+        self.shapes = {name: tuple(reach.shape(name)[1:]) for name in submodels.layer_names(model, "spatial")}
+        total = 4 * sum(np.prod(shape) for shape in self.shapes.values())
+        self._all_fit = total <= cache.limit / 2  # one pass then serves every layer, and two pictures fit
+
+    def _layers(self, layer):
+        return tuple(self.shapes) if self._all_fit else (layer,)
+
+    def is_ready(self, layer):
+        """Whether the pass for this layer has been compiled, so that it takes no longer than a pass takes."""
+        return self._layers(layer) in self._compiled
+
+    def __getitem__(self, key):
+        """Float32 `(h, w, c)` for the key `(picture, layer)`, both by name."""
+        picture, layer = key
+        return self.cache.get((picture, layer), lambda: self._compute(picture, layer))
+
+    def _compute(self, picture, layer):
+        layers = self._layers(layer)
+        network = engine.cached(self.model, ("explore", layers), lambda: submodels.activations(self.model, layers))
+        maps = engine.run(network, self.gallery[picture][None])
+        self._compiled.add(layers)
+        for name in layers:
+            self.cache.put((picture, name), maps[name][0])
+        return maps[layer][0]

@@ -1,0 +1,279 @@
+"""`explore.heatmaps`: what several methods say about the same picture and the same class."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+
+from .. import checks
+from ..attribution import cam, gradients, perturbation, relevance
+from ..pictures import images
+from ..submodels import engine
+from .background import Background
+from .classes import Classes, percent
+from .frame import WRAPPED, Chooser, Explorer, Panel, scale, short, text
+from .gallery import Cache, Gallery
+
+NONE = "–"
+ROW = 3  # maps side by side
+PERCENTILE = 99.5  # of the magnitudes is where colours end, so that one pixel does not make all others pale
+BLANK = 235  # grey in place of a map that is not there
+WIDE = {"description_width": "initial"}
+
+
+class Method(NamedTuple):
+    """One of the methods that can be compared."""
+
+    call: Callable  # (model, picture, target) to a map (H, W), or to one number for each pixel and colour (H, W, C)
+    is_quick: bool  # a few passes: no reader needs to be asked before
+    is_magnitude: bool = False  # its authors show the largest magnitude of a pixel's colours
+    from_mean: bool = False  # only differences tell something
+
+
+def _quietly(method, **options):
+    return functools.partial(method, progress=False, **options)
+
+
+METHODS = {
+    "saliency": Method(gradients.saliency, True, is_magnitude=True),
+    "gradient × input": Method(gradients.gradient_x_input, True),
+    "guided backprop": Method(gradients.guided_backprop, True),
+    "SmoothGrad": Method(_quietly(gradients.smoothgrad), False, is_magnitude=True),
+    "integrated gradients": Method(_quietly(gradients.integrated_gradients), False, is_magnitude=True),
+    "FullGrad": Method(gradients.fullgrad, True),
+    "XRAI": Method(_quietly(gradients.xrai), False),
+    "Grad-CAM": Method(cam.grad_cam, True),
+    "Grad-CAM++": Method(cam.grad_cam_plus_plus, True),
+    "HiRes-CAM": Method(cam.hires_cam, True),
+    "LayerCAM": Method(cam.layer_cam, True),
+    "Eigen-CAM": Method(cam.eigen_cam, True),
+    "Score-CAM": Method(_quietly(cam.score_cam), False),
+    "occlusion": Method(_quietly(perturbation.occlusion), False),
+    "RISE": Method(_quietly(perturbation.rise, masks=500), False, from_mean=True),
+    "LRP composite": Method(relevance.lrp, True),
+    "DeepLIFT": Method(relevance.deep_lift, True),
+}
+FIRST = ("saliency", "gradient × input", "guided backprop", "LRP composite", "FullGrad", "Grad-CAM")
+
+
+class Result(NamedTuple):
+    """What a method gave, and what that took."""
+
+    values: np.ndarray | None  # as the method gave it; None: it refused
+    words: str  # why it refused
+    passes: int  # of the network, with or without the way back
+    seconds: float
+    is_first: bool  # the time may include compiling
+
+    @property
+    def cost(self):
+        passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
+        return f"{passes}, {self.seconds:.2g} s{' the first time' if self.is_first else ''}"
+
+
+class Heatmaps(Explorer):
+    """See `explore.heatmaps`."""
+
+    def __init__(self, model, pictures=None, methods=None):
+        chosen = [checks.choose(name, list(METHODS), "method") for name in (FIRST if methods is None else methods)]
+        if len(chosen) > len(FIRST):
+            raise ValueError(f"methods: {len(chosen)} are too many; up to {len(FIRST)} are compared.")
+        self.model, self.gallery, self.cache, self._has_run = model, Gallery(model, pictures), Cache(), set()
+        try:
+            self.classes = Classes(model)
+        except ValueError:  # each method will say for itself what it makes of that
+            self.classes = None
+        last = len(self.classes.names) - 1 if self.classes else 0
+        self.chooser = Chooser(self.gallery)
+        self.chooser.menu.value = self.gallery.first
+        self.top = widgets.Dropdown(description="Class", style=WIDE, disabled=self.classes is None)
+        self.number = widgets.BoundedIntText(
+            max=last, description="Any class by its number", style=WIDE, disabled=self.classes is None
+        )
+        self.values = widgets.Dropdown(
+            options=[
+                ("signed: red for the class, blue against it", False),
+                ("magnitude where the papers show it", True),
+            ],
+            description="Values",
+            style=WIDE,
+            layout={"width": "400px", "max_width": "100%"},
+        )
+        self.shared = widgets.Checkbox(description="One scale for all", indent=False)
+        self.laid = widgets.Checkbox(description="Over the photograph", indent=False)
+        self.computing = Background("Compute what is missing")
+        chosen += [NONE] * (len(FIRST) - len(chosen))
+        self.menus = [
+            widgets.Dropdown(
+                options=[NONE, *METHODS], value=name, description=f"Map {place}", style=WIDE, layout={"width": "232px"}
+            )
+            for place, name in enumerate(chosen, 1)
+        ]
+        self.photo, self.panels = Panel(), [Panel() for _ in self.menus]
+        self.about = widgets.HTML()
+        options = widgets.HBox([self.values, self.shared, self.laid], layout=WRAPPED)
+        target = widgets.HBox([self.top, self.number], layout=WRAPPED)
+        rows = [[self.photo, self.about]]
+        for first in range(0, len(chosen), ROW):
+            rows += [self.menus[first : first + ROW], self.panels[first : first + ROW]]
+        super().__init__("heatmaps", [self.chooser, target, options, self.computing], rows)
+        self.listen_to_uploads(self.chooser, self.change_picture)
+        self.listen(self.top, self.change_top)
+        self.listen(self.number, self.change_number)
+        for control in (self.values, self.shared, self.laid, *self.menus):
+            self.listen(control)
+        self.computing.attach(self, self.compute_missing)
+        self.change_picture()
+        if methods is not None:
+            for name in self._missing():
+                self._compute(name)
+        self.start()
+
+    # What is computed
+
+    @property
+    def target(self):
+        """The class that is explained; None for a network without classes."""
+        return self.number.value if self.classes else None
+
+    def chosen(self):
+        """The names of the chosen methods."""
+        return [menu.value for menu in self.menus if menu.value != NONE]
+
+    def result(self, name):
+        """The `Result` of a method for this picture and class, or None."""
+        key = self._key(name)
+        return self.cache.get(key, None) if key in self.cache else None
+
+    def _key(self, name):
+        return name, self.chooser.value, self.target
+
+    def _missing(self):
+        return [name for name in dict.fromkeys(self.chosen()) if self.result(name) is None]
+
+    def _compute(self, name, tell=None):
+        passes = 0
+
+        def count(rows):
+            nonlocal passes
+            passes += rows
+            if tell:
+                tell(f"{name}: {passes} passes")
+
+        began, values, words = time.perf_counter(), None, ""
+        try:
+            with engine.watched(count):
+                values = METHODS[name].call(self.model, self.gallery[self.chooser.value], self.target)
+        except ValueError as error:
+            words = str(error)
+        seconds = time.perf_counter() - began
+        self.cache.put(self._key(name), Result(values, words, passes, seconds, name not in self._has_run))
+        self._has_run.add(name)
+
+    def compute_missing(self):
+        """One method after the other, the quick ones first, as all of these are there already when it begins."""
+        missing = self._missing()
+        for done, name in enumerate(missing):
+            yield done, len(missing), name
+            self._compute(name, self.computing.report)
+            self._show()
+
+    def logits(self):
+        """What the network puts out for the picture."""
+        name = self.chooser.value
+        return self.cache.get(("clean", name), lambda: engine.run(self.model, self.gallery[name][None])[0])
+
+    # What is done when a control was changed
+
+    def change_picture(self, change=None):
+        """Offer the classes that are the most probable for the new picture, and choose the first."""
+        if self.classes:
+            self.top.options = self.classes.menu(self.logits())
+            self.top.value = self.top.options[0][1]
+            self.change_top()
+
+    def change_top(self, change=None):
+        """The class was chosen from the menu."""
+        self.number.value = self.top.value
+
+    def change_number(self, change=None):
+        """The class was given by its number: the menu shows it, if it is in there."""
+        offered = [index for _, index in self.top.options]
+        self.top.value = self.number.value if self.number.value in offered else None
+
+    def refresh(self):
+        for name in self._missing():
+            if METHODS[name].is_quick:
+                with self.busy(f"{name} …"):
+                    self._compute(name)
+        self._show()
+
+    def _show(self):
+        """Bring the panels up to date with what has been computed."""
+        self.photo.show(self.gallery.shown(self.chooser.value), self.chooser.value)
+        drawable = {}
+        for name in self.chosen():
+            found = self.result(name)
+            if found and found.values is not None:
+                drawable[name] = reduced(found.values, METHODS[name], self.values.value)
+        ends = {name: end_of_scale(values) for name, values in drawable.items()}
+        if self.shared.value and ends:
+            ends = dict.fromkeys(ends, max(ends.values()))
+        for menu, panel in zip(self.menus, self.panels, strict=True):
+            if menu.value == NONE:
+                panel.hide()
+            elif menu.value in drawable:
+                self._show_map(panel, menu.value, drawable[menu.value], ends[menu.value])
+            else:
+                self._show_nothing(panel, menu.value)
+        self.about.value = self._about()
+
+    def _show_map(self, panel, name, values, end):
+        signed = bool(values.min() < 0)
+        cmap, limits = scale(np.float32([-end if signed else 0, end]), signed)
+        if self.laid.value:
+            pixels = images.overlay(self.gallery.shown(self.chooser.value), values, 0.6, cmap, limits)
+        else:
+            pixels = images.colorize(values, cmap, limits)
+        less = " (less its mean)" if METHODS[name].from_mean else ""
+        colours = f"Colours from {short(limits[0])} to {short(limits[1])}." if values.any() else "Zero everywhere."
+        panel.show(pixels, f"{name}{less}: {self.result(name).cost}. {colours}")
+
+    def _show_nothing(self, panel, name):
+        found = self.result(name)
+        why = f"not possible here. {found.words}" if found else "takes many passes. Press “Compute what is missing”."
+        panel.show(np.full((*self.gallery.shape[:2], 3), BLANK, np.uint8), f"{name}: {why}")
+
+    def _about(self):
+        """What is explained, in words."""
+        if self.classes is None:
+            return text("This network has no classes: only a method that needs none has something to show.")
+        name = self.classes.names[self.target]
+        share = self.classes.probabilities(self.logits())[self.target]
+        score = self.logits()[self.target]
+        return text(f"Explained: class {self.target}, {name}. Score {score:.2f}, probability {percent(share)}.")
+
+    def summary(self):
+        target = self.classes.names[self.target] if self.classes else "no classes"
+        return f"{self.chooser.value} · {target} · {'one scale' if self.shared.value else 'each map on its own scale'}"
+
+
+def reduced(values, method, as_magnitude=False):
+    """One number for each pixel, `(H, W)`, out of what a method gave.
+
+    Signed: the sum over a pixel's colours, so that the sum over the picture stays what it was. As a magnitude: the
+    largest of its colours, for a method whose authors show that.
+    """
+    if as_magnitude and method.is_magnitude:
+        return np.abs(values).max(-1)
+    values = values.sum(-1) if values.ndim == 3 else values
+    return values - values.mean() if method.from_mean else values
+
+
+def end_of_scale(values):
+    """The magnitude from which on a map has its strongest colour."""
+    sizes = np.abs(values)
+    return float(np.percentile(sizes, PERCENTILE) or sizes.max() or 1.0)

@@ -1,0 +1,254 @@
+"""`explore.layers`: every channel of every layer, on any picture."""
+
+import html
+from typing import NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+
+from .. import checks
+from ..features import units
+from ..pictures import images
+from ..submodels import engine
+from . import mosaic
+from .frame import WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, marked, overlaid, painted, short
+from .gallery import Activations, Cache, Gallery
+
+LIVELIEST = 8  # channels that have a button
+PATCHES = 9
+PATCH = (WIDTH - 4) // 3  # pixels of the side of a patch: three fit into a panel
+WIDE = {"description_width": "initial"}
+
+
+class Statistics(NamedTuple):
+    """A channel in numbers."""
+
+    mean: float
+    largest: float
+    contrast: float  # standard deviation over the map
+    zeros: float  # share of the map that is exactly zero
+    rank: int  # by contrast among all channels of the layer, from 1
+
+    @classmethod
+    def of(cls, values, channel, order):
+        """For the map `(h, w)` of a channel, `order` being that of `by_contrast`."""
+        rank = 1 + int(np.flatnonzero(order == channel)[0])
+        return cls(*map(float, (values.mean(), values.max(), values.std(), (values == 0).mean())), rank)
+
+
+def by_contrast(maps):
+    """Numbers of the channels of `(h, w, c)`, those first that vary most over the picture.
+
+    The channels of the largest mean often say the same everywhere, which tells nothing about the picture. (Where
+    nothing varies, on maps of a single place, the largest come first.)
+    """
+    return np.lexsort((-np.abs(maps).mean((0, 1)), -maps.std((0, 1))))
+
+
+class Strongest:
+    """Where in the pictures of a gallery each channel answers most strongly: one pass for each picture and layer."""
+
+    def __init__(self, model, gallery):
+        self.model, self.gallery, self.cache = model, gallery, Cache()
+
+    def is_ready(self, layer):
+        """Whether the bundled pictures were looked at; one that came later takes one pass more."""
+        return (self.gallery.names[0], layer) in self.cache
+
+    def _peaks(self, layer, count):
+        """`(N, count)` highest values of the channels in each picture, and their places, row × width + column."""
+        missing = [name for name in self.gallery.names if (name, layer) not in self.cache]
+        if missing:
+            find = units.strongest_places(self.model, layer, tuple(range(count)), 1)
+            scores, places, _ = engine.run(find, np.stack([self.gallery[name] for name in missing]), batch=8)
+            for name, *found in zip(missing, scores[..., 0], places[..., 0], strict=True):
+                self.cache.put((name, layer), found)
+        found = [self.cache.get((name, layer), None) for name in self.gallery.names]
+        return map(np.array, zip(*found, strict=True))
+
+    def patches(self, layer, shape, channel, count=PATCHES):
+        """The same patches as `units.top_patches` finds: a list of `(name of the picture, score, patch)`."""
+        scores, places = self._peaks(layer, shape[2])
+        found = []
+        for index in np.argsort(-scores[:, channel], kind="stable")[:count]:
+            name = self.gallery.names[index]
+            position = divmod(int(places[index, channel]), shape[1])
+            box = units.patch_box(self.model, layer, position, self.gallery.shape[:2])
+            found.append((name, float(scores[index, channel]), units.cut(self.gallery.shown(name), box)))
+        return found
+
+
+def patch_sheet(patches):
+    """Patches of one shape, three in a row: `(H, 224, 3)` uint8 or less wide."""
+    height, width = patches[0].shape[:2]
+    size = max(1, round(PATCH * height / width)), PATCH
+    return images.tile([images.resize(patch, size, "nearest" if width < PATCH else None) for patch in patches], 3)
+
+
+class ChannelExplorer(Explorer):
+    """What explorers of one channel share: a picture, a layer, a channel, and the maps of the layer.
+
+    Args:
+        model, pictures: as for `Gallery`.
+        layer: the first to be shown; None for a deep one with a map that is not coarse yet.
+    """
+
+    LIVE = True  # whether a step of the channel is quick enough to be followed while its slider moves
+
+    def __init__(self, name, model, pictures, layer, controls, rows):
+        self.model, self.gallery, self.cache = model, Gallery(model, pictures), Cache()
+        self.maps = Activations(model, self.gallery, self.cache)
+        shapes = self.maps.shapes
+        fine = [name for name, shape in shapes.items() if 8 * shape[0] >= self.gallery.shape[0]] or list(shapes)
+        layer = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
+        labels = [(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()]
+        self.chooser = Chooser(self.gallery)
+        self.layer = widgets.Dropdown(
+            options=labels, value=layer, description="Layer", style=WIDE, layout={"width": "400px", "max_width": "100%"}
+        )
+        self.channel = Number("Channel", live=self.LIVE)
+        self.statistics = widgets.HTML()
+        super().__init__(name, [self.chooser, self.layer, self.channel, *controls, self.statistics], rows)
+        self.listen_to_uploads(self.chooser, self.change_picture)
+        self.listen(self.layer, self.change_layer)
+        self.listen(self.channel.slider, self.change_channel)
+
+    @property
+    def shape(self):
+        """`(height, width, channels)` of the layer's maps."""
+        return self.maps.shapes[self.layer.value]
+
+    def layer_maps(self):
+        """`(h, w, c)` of the layer for the picture."""
+        key = self.chooser.value, self.layer.value
+        if key in self.cache:
+            return self.maps[key]
+        once = "" if self.maps.is_ready(self.layer.value) else ", and compiling it, which happens once"
+        with self.busy(f"Running the network{once} …"):
+            return self.maps[key]
+
+    def about_layer(self):
+        """The channels `by_contrast`, and whether the layer has values below zero."""
+        maps = self.layer_maps()
+        key = "about", self.chooser.value, self.layer.value
+        return self.cache.get(key, lambda: (by_contrast(maps), bool(maps.min() < 0)))
+
+    def change_layer(self, change=None):
+        """Begin with the liveliest channel of the new layer."""
+        order, _ = self.about_layer()
+        self.channel.set(self.shape[2] - 1, int(order[0]))
+        self.change_channel()
+
+    def change_picture(self, change=None):
+        """The picture is another one; layer and channel stay, so that one sees the difference."""
+
+    def change_channel(self, change=None):
+        """The channel is another one."""
+
+    def field(self, position):
+        """What the unit at `(row, column)` sees: `units.ReceptiveField`, or None if that is not known."""
+        try:
+            return units.receptive_field(self.model, self.layer.value, position, size=self.gallery.shape[:2])
+        except ValueError:  # an operation of which nobody knows how far it reaches
+            return None
+
+    def tell(self, values, field):
+        """Write the statistics of the channel, `values` being its map."""
+        order, _ = self.about_layer()
+        numbers = Statistics.of(values, self.channel.value, order)
+        sees = "an unknown part" if field is None else "{} × {} pixels".format(*field.size)
+        self.statistics.value = html.escape(
+            f"Channel {self.channel.value} of {self.layer.value}: mean {short(numbers.mean)}, largest "
+            f"{short(numbers.largest)}, {numbers.zeros:.0%} zeros, contrast (standard deviation) "
+            f"{short(numbers.contrast)}: rank {numbers.rank} of {len(order)}. One unit sees {sees} "
+            "(its receptive field)."
+        )
+
+    def summary(self):
+        return f"{self.chooser.value} · layer {self.layer.value} · channel {self.channel.value}"
+
+
+class Layers(ChannelExplorer):
+    """See `explore.layers`."""
+
+    def __init__(self, model, pictures=None, layer=None):
+        self.buttons = [widgets.Button(layout={"width": "auto"}) for _ in range(LIVELIEST)]
+        self.find = widgets.Button(
+            description="Find its strongest patches in all pictures", icon="search", layout={"width": "auto"}
+        )
+        self.shared = widgets.Checkbox(description="All channels on one scale", indent=False)
+        self.photo, self.map, self.overlay = Panel(), Panel(), Panel("The channel over the picture.")
+        self.patches, self.mosaic = Panel(), Panel(width=mosaic.WIDTH)
+        buttons = widgets.HBox([widgets.Label("Channels of most contrast:"), *self.buttons], layout=WRAPPED)
+        options = widgets.HBox([self.find, self.shared], layout=WRAPPED)
+        rows = [[self.photo, self.map, self.overlay, self.patches], [self.mosaic]]
+        super().__init__("layers", model, pictures, layer, [buttons, options], rows)
+        self.strongest = Strongest(model, self.gallery)
+        for place, button in enumerate(self.buttons):
+            self.listen(button, lambda _, place=place: self.choose_lively(place))
+        self.listen(self.find, self.find_patches)
+        self.listen(self.shared)
+        self.change_layer()
+        self.start()
+
+    def choose_lively(self, place):
+        """Go to the channel that is at `place` in the order of contrast."""
+        self.channel.value = int(self.about_layer()[0][place])
+
+    def find_patches(self, change=None):
+        """Look through all pictures for the strongest patches of every channel of the layer."""
+        count = len(self.gallery.names)
+        with self.busy(f"Looking through {count} pictures for all channels of {self.layer.value}, once …"):
+            self.strongest.patches(self.layer.value, self.shape, self.channel.value)
+
+    def refresh(self):
+        maps, channel = self.layer_maps(), self.channel.value
+        order, signed = self.about_layer()
+        values, picture = maps[..., channel], self.gallery.shown(self.chooser.value)
+        position = np.unravel_index(values.argmax(), values.shape)
+        field = self.field(position)
+        self.tell(values, field)
+        self._show_picture(picture, field)
+        largest = np.abs(values).max()
+        ends = f"blue −{short(largest)}, red {short(largest)}" if signed else f"black 0, yellow {short(largest)}"
+        self.map.show(painted(values, signed), f"Channel {channel}: {ends}.")
+        self.overlay.show(overlaid(enlarged(picture), values, signed))
+        self._show_patches()
+        self._show_mosaic(maps, signed)
+        self._name_buttons(order)
+
+    def _show_picture(self, picture, field):
+        if field is None or not any(field.clipped):
+            self.photo.show(picture, self.chooser.value)
+        else:
+            shown = marked(enlarged(picture), field.clipped, picture.shape[:2])
+            self.photo.show(shown, f"{self.chooser.value}. Frame: what the unit sees that answers most.")
+
+    def _show_patches(self):
+        if not self.strongest.is_ready(self.layer.value):
+            self.patches.hide()
+            return
+        names, scores, patches = zip(
+            *self.strongest.patches(self.layer.value, self.shape, self.channel.value), strict=True
+        )
+        caption = f"Strongest patches: {', '.join(names)}."
+        if len(scores) > 1 and scores[0] == scores[-1]:
+            caption += f" All reach {short(scores[0])}, the most that this layer can say: their order means nothing."
+        self.patches.show(patch_sheet(patches), caption)
+
+    def _show_mosaic(self, maps, signed):
+        channel, shared = self.channel.value, self.shared.value
+        key = "mosaic", self.chooser.value, self.layer.value, shared
+        canvas = self.cache.get(key, lambda: mosaic.draw(maps, signed, shared))
+        scale = "on one scale" if shared else "each on its own scale"
+        self.mosaic.show(
+            mosaic.framed(canvas, maps.shape, channel),
+            f"All {maps.shape[2]} channels of {self.layer.value}, {scale}. The number of a channel is that of its row "
+            f"plus that of its column. Frame: channel {channel}.",
+            mosaic.palette(signed),
+        )
+
+    def _name_buttons(self, order):
+        for place, button in enumerate(self.buttons):
+            button.layout.display = "" if place < len(order) else "none"
+            button.description = f"channel {order[place]}" if place < len(order) else "none"

@@ -1,0 +1,306 @@
+"""`explore.training`: filters, activations and numbers at any moment of a training."""
+
+import html
+import math
+
+import ipywidgets as widgets
+import numpy as np
+import traitlets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image, ImageDraw
+
+from .. import training
+from ..pictures import images, plots
+from .frame import MARK, WRAPPED, Chooser, Explorer, Panel
+from .gallery import Cache, Gallery
+
+SMALL, SHEET, WIDE = 160, 368, 912  # pixels: widths of the panels
+MOST, GAP = 64, 6  # filters or maps in a sheet, and the pixels between them
+PROBE = "the probe"
+LABELLED = {"description_width": "initial"}
+
+
+class Film:
+    """Filters or maps through time, on a scale that stays the same, so that one sees them grow.
+
+    Args:
+        values: `(T, N, h, w)`, or `(T, N, h, w, 3)` for filters on colours. Moments with NaN or infinity have no frame.
+        content: which filters or maps these are, in words.
+        notes: a sentence for each of the T moments.
+        columns: tiles in a row; None: nearly a square.
+    """
+
+    def __init__(self, values, content, notes, columns=None):
+        self.values, self.content, self.notes = values, content, notes
+        self.columns = columns or _columns(values.shape[1])
+        self.has_frame = np.isfinite(values).all(tuple(range(1, values.ndim)))
+        known = values[self.has_frame]
+        self.is_signed = bool((known < 0).any())
+        self.largest = np.abs(known).max((0, *range(2, values.ndim)), initial=0)  # of each tile
+        self.nbytes = values.nbytes  # what a `Cache` counts
+
+    def frame(self, moment, own=False):
+        """The tiles at a moment, `(H, W, 3)` uint8. own: each on its own scale; otherwise all are on one."""
+        largest = self.largest if own else np.full_like(self.largest, self.largest.max())
+        largest = np.where(largest > 0, largest, 1).reshape(-1, *[1] * (self.values.ndim - 2))
+        shares = self.values[moment] / largest
+        if shares.ndim == 4:
+            tiles = np.rint(127.5 + 127.5 * shares).astype(np.uint8)
+        elif self.is_signed:
+            tiles = images.colorize(shares, plots.DIVERGING, (-1, 1))
+        else:
+            tiles = images.colorize(shares, plots.SEQUENTIAL, (0, 1))
+        height, width = _tile_size(tiles.shape[1:3], self.columns)
+        rows, columns = (
+            np.arange(new) * old // new for new, old in zip((height, width), tiles.shape[1:3], strict=True)
+        )
+        sheet = images.tile(tiles[:, rows[:, None], columns], self.columns, GAP)
+        return np.pad(sheet, ((0, 0), (0, SHEET - sheet.shape[1]), (0, 0)), constant_values=255)
+
+    def caption(self, own):
+        """What is in the frames, and what their colours mean."""
+        if self.values.ndim == 5:
+            colours = "Grey is zero"
+        else:
+            colours = "Red is above zero, blue below" if self.is_signed else "Black is zero, yellow is high"
+        limit = "each has its own scale" if own else f"full colour is {self.largest.max():.2g}"
+        return f"{self.content}. {colours}; {limit}, the same at all steps."
+
+
+def film_of_filters(kernels, layer):
+    """The `Film` of the kernels `(T, kh, kw, cin, cout)` of a layer, laid out as `plots.filters` does."""
+    inputs, outputs = kernels.shape[3:]
+    title, side = f"Filters of {layer}", math.isqrt(MOST)
+    notes = [f"{title}: {growth}" for growth in _growth(kernels)]
+    if inputs == 3 and outputs > 1 or 1 in (inputs, outputs):
+        each = kernels if inputs == 3 and outputs > 1 else kernels.reshape(*kernels.shape[:3], -1)
+        chosen = _strongest(each[-1])
+        return Film(np.moveaxis(each[..., chosen], -1, 1), f"{title}: {_named(chosen, each.shape[-1])}", notes)
+    shown = kernels[:, :, :, :side, :side].transpose(0, 3, 4, 1, 2)
+    rows, columns = shown.shape[1:3]
+    content = f"{title}: a row for each of the first {rows} of {inputs} inputs, a column for each of the first"
+    shown = shown.reshape(len(shown), -1, *shown.shape[3:])
+    return Film(shown, f"{content} {columns} of {outputs} outputs", notes, columns)
+
+
+def film_of_maps(maps, layer):
+    """The `Film` of the maps `(T, h, w, C)` of a layer."""
+    chosen = _strongest(maps[-1])
+    shown = maps[..., chosen]
+    size = _tile_size(shown.shape[1:3], _columns(len(chosen)))
+    if size[1] < shown.shape[2]:
+        shown = np.stack([images.resize(moment, size) for moment in shown])
+    notes = [
+        f"Maps of {layer}: mean {moment.mean():.3g}, largest {moment.max():.3g}, {(moment == 0).mean():.0%} zeros."
+        for moment in maps
+    ]
+    return Film(np.moveaxis(shown, -1, 1), f"Maps of {layer}: {_named(chosen, maps.shape[-1])}", notes)
+
+
+def _growth(kernels):
+    """For each moment, how large the kernels are and how far they have come, in words."""
+    sizes = np.sqrt((kernels**2).mean((1, 2, 3, 4)))
+    moved = np.sqrt(((kernels - kernels[0]) ** 2).mean((1, 2, 3, 4)))
+    return [
+        f"typical weight {size:.3g}, and since the first snapshot they have moved by {way / max(sizes[0], 1e-12):.0%} "
+        "of their first size."
+        for size, way in zip(sizes, moved, strict=True)
+    ]
+
+
+def _columns(count):
+    return math.ceil(math.sqrt(count))
+
+
+def _tile_size(shape, columns):
+    """(height, width) in pixels of one of so many tiles side by side."""
+    width = (SHEET + GAP) // columns - GAP
+    return max(1, round(shape[0] * width / shape[1])), width
+
+
+def _strongest(values):
+    """Numbers of the last axis, in order: at most `MOST`, those of the largest magnitude."""
+    return np.sort(plots.strongest(np.nan_to_num(values), MOST))
+
+
+def _named(chosen, count):
+    if len(chosen) < count:
+        return f"the {len(chosen)} of {count} channels that are strongest at the end"
+    return f"channels 0 to {count - 1}, row by row" if count > 1 else "its only channel"
+
+
+class Curves:
+    """The numbers of a training over its steps, drawn once; then only a marker moves.
+
+    Args:
+        lines: dict: name → a number for each step, NaN where there is none.
+        steps: of the snapshots.
+    """
+
+    def __init__(self, lines, steps):
+        figure = plots.curves(lines, steps, log=["x"], xlabel="training step", width=WIDE / 100)
+        for axis in figure.axes:  # a step without numbers, as the first one often is, has its place too
+            axis.update_datalim(np.column_stack([steps, steps]), updatey=False)
+            axis.autoscale_view()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        self.pixels = np.array(canvas.buffer_rgba())[..., :3]
+        height = len(self.pixels)
+        self.places = []  # for each line: top and bottom of its axes, and its points, in pixels from the top left
+        for axis, values in zip(figure.axes, lines.values(), strict=False):
+            numbers = np.nan_to_num(values)  # one NaN in a point would take both of its coordinates
+            points = axis.transData.transform(np.column_stack([steps, numbers])) * (1, -1) + (0, height)
+            points[~np.isfinite(values), 1] = np.nan
+            self.places.append((height - axis.bbox.y1, height - axis.bbox.y0, points))
+
+    def marked(self, moment):
+        """The picture with a line at a moment and a dot on each curve: `(H, W, 3)` uint8."""
+        picture = Image.fromarray(self.pixels)
+        draw = ImageDraw.Draw(picture)
+        for top, bottom, points in self.places:
+            across, down = points[moment]
+            draw.line((across, top, across, bottom), MARK, width=2)
+            if np.isfinite(down):
+                draw.ellipse((across - 5, down - 5, across + 5, down + 5), MARK, "black")
+        return np.array(picture)
+
+
+class Training(Explorer):
+    """See `explore.training`."""
+
+    def __init__(self, snapshots, pictures=None):
+        self.snapshots, self.cache = snapshots, Cache()
+        self.layers = _layers(snapshots)
+        self.gallery = self._gallery(pictures)
+        self.lines, count = _lines(snapshots.logs), len(snapshots.steps)
+        self.curves = Curves(self.lines, snapshots.steps) if self.lines else None
+        self._make_controls(count)
+        self.photo, self.filters, self.maps = Panel(width=SMALL), Panel(width=SHEET), Panel(width=SHEET)
+        self.history = Panel("Each dot is a snapshot; the orange one is shown above.", width=WIDE)
+        times = [widgets.HBox([self.moment, self.play], layout=WRAPPED)] if count > 1 else []
+        choice = [self.chooser] if self.gallery and len(self.gallery.names) > 1 else []
+        layer = widgets.HBox([self.layer, self.own], layout=WRAPPED)
+        rows = [[self.photo, self.filters, self.maps], [self.history]]
+        super().__init__("training", [*times, *choice, layer, self.numbers], rows)
+        self.listen(self.moment, trait="index")
+        self.listen(self.layer)
+        self.listen(self.own)
+        if choice:
+            self.listen_to_uploads(self.chooser)
+        self.start()
+
+    def _make_controls(self, count):
+        steps = [(f"step {step}", index) for index, step in enumerate(self.snapshots.steps)]
+        self.moment = widgets.SelectionSlider(
+            options=steps, index=count - 1, description="Training", style=LABELLED, layout={"width": "480px"}
+        )
+        self.play = widgets.Play(value=count - 1, max=count - 1, interval=700, description="Play the training")
+        self.link = traitlets.link((self.play, "value"), (self.moment, "index"))
+        first = next((layer for layer in self.layers if _has_kernel(self.snapshots, layer)), self.layers[0])
+        self.layer = widgets.Dropdown(options=self.layers, value=first, description="Layer", style=LABELLED)
+        self.own = widgets.Checkbox(description="Each channel on its own scale", indent=False)
+        self.chooser = Chooser(self.gallery) if self.gallery else None
+        if self.chooser:
+            self.chooser.menu.value = self.gallery.names[0]  # the probe, if there is one
+        self.numbers = widgets.HTML()
+
+    def _gallery(self, pictures):
+        """The probe and, where the network can be run again, other pictures; None if there is none to look at."""
+        probe, model = self.snapshots.probe, self.snapshots.model
+        known = {} if probe is None else {PROBE: probe}
+        can_run = any(not training.missing_weights(self.snapshots, layer) for layer in self.layers)
+        # Whoever trains on other values than 0..255 has scaled the pictures in a way that is not known here.
+        is_raw = probe is None or 1 < probe.max() <= 255 and probe.min() >= 0
+        if can_run and (pictures is not None or is_raw and model.inputs[0].shape[-1] in (1, 3)):
+            others = Gallery(model, pictures)
+            known |= {name: others[name] for name in others.names}
+        elif pictures is not None:
+            raise ValueError(
+                "For other pictures the network must run again, and the snapshots do not hold all the weights that "
+                "this needs: train with training.Snapshots(layers=None)."
+            )
+        return Gallery(model, known) if known else None
+
+    def _filters(self):
+        """The `Film` of the layer's filters; None if it has none."""
+        layer = self.layer.value
+        if not _has_kernel(self.snapshots, layer):
+            return None
+        kernels = training.filter_evolution(self.snapshots, layer)
+        return self.cache.get(("filters", layer), lambda: film_of_filters(kernels, layer))
+
+    def _maps(self):
+        """The `Film` of the layer's maps of the picture; None if there is no picture."""
+        if not self.gallery:
+            return None
+        return self.cache.get((self.chooser.value, self.layer.value), self._compute_maps)
+
+    def _compute_maps(self):
+        name, layer = self.chooser.value, self.layer.value
+        if name == PROBE and layer in self.snapshots.activations:
+            return film_of_maps(training.activation_evolution(self.snapshots, layer), layer)
+        with self.busy(f"Running the network with the weights of {len(self.snapshots.steps)} moments …"):
+            maps = training.activation_evolution(self.snapshots, layer, self.gallery[name])
+        return film_of_maps(maps, layer)
+
+    def refresh(self):
+        filters, maps, layer = self._filters(), self._maps(), self.layer.value
+        words = [
+            self._tell_numbers(),
+            self._show(self.filters, filters) or f"{layer} has no filters of its own.",
+            self._show(self.maps, maps) or "No maps: training.Snapshots(probe=picture) keeps those of a picture.",
+        ]
+        if self.gallery:
+            self.photo.show(self.gallery.shown(self.chooser.value), self.chooser.value)
+        if self.curves:
+            self.history.show(self.curves.marked(self.moment.index))
+        self.numbers.value = " ".join(html.escape(word) for word in words)
+
+    def _show(self, panel, film):
+        """Show the frame of this moment, if there is one, and return what there is to say about it."""
+        moment = self.moment.index
+        if film is None or not film.has_frame[moment]:
+            panel.hide()
+            return film and "Some of its values are no numbers any more (NaN or infinite): the training broke down."
+        panel.show(film.frame(moment, self.own.value), film.caption(self.own.value))
+        return film.notes[moment]
+
+    def _tell_numbers(self):
+        """The step, and the numbers that were kept there."""
+        steps, moment = self.snapshots.steps, self.moment.index
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in self.snapshots.logs[moment].items())
+        place = f"snapshot {moment + 1} of {len(steps)}" if len(steps) > 1 else "the only snapshot"
+        return f"Step {steps[moment]} of {steps[-1]}, {place}: {numbers or 'no numbers were kept here'}."
+
+    def summary(self):
+        return f"{self.moment.label} of {self.snapshots.steps[-1]} · layer {self.layer.value}"
+
+
+def _layers(snapshots):
+    """Names of the layers of which there are filters or maps, in their order."""
+    if not isinstance(snapshots, training.Snapshots):
+        raise ValueError(
+            f"snapshots is {type(snapshots).__name__}: give a training.Snapshots that was among the callbacks of fit."
+        )
+    if not snapshots.steps:
+        raise ValueError("There are no snapshots yet: train first, model.fit(…, callbacks=[snapshots]).")
+    maps = [layer for layer, kept in snapshots.activations.items() if kept[0].ndim == 3]
+    kernels = [layer for layer in snapshots.weights if _has_kernel(snapshots, layer)]
+    if not maps + kernels:
+        raise ValueError(
+            f"These snapshots hold no convolution and no maps, only {list(snapshots.weights)}: there is nothing to "
+            "look at. Train with training.Snapshots(probe=picture), and name convolutions, or no layers, in layers=."
+        )
+    return list(dict.fromkeys(maps + kernels))
+
+
+def _has_kernel(snapshots, layer):
+    kept = snapshots.weights.get(layer)
+    return bool(kept) and kept[0][0].ndim == 4
+
+
+def _lines(logs):
+    """Dict: name → its numbers at all snapshots, of all names with two or more numbers."""
+    names = dict.fromkeys(name for log in logs for name in log)
+    lines = {name: [log.get(name, math.nan) for log in logs] for name in names}
+    return {name: numbers for name, numbers in lines.items() if np.isfinite(numbers).sum() > 1}

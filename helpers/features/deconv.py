@@ -1,0 +1,132 @@
+"""Deconvolutional networks: what in the picture made a feature fire (Zeiler and Fergus 2014, arXiv:1311.2901)."""
+
+import warnings
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .. import submodels
+from ..submodels import engine
+from ..submodels.graph import trace
+from . import units
+
+
+def project(model, image, layer, channel=None, position=None, rule="deconv", switches=True):
+    """Map an activation back to the pixels that caused it, through `submodels.deconvnet`.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        image: one picture `(H, W, C)`, or `(B, H, W, C)`, raw.
+        layer: name of a layer with an output `(B, h, w, c)`.
+        channel: int, or None for the channel with the strongest single activation, in each picture its own.
+        position: `(row, column)` on the layer's map; None for the strongest of the channel, in each picture its own;
+            `"all"` for the whole map (with `channel=None` of all channels together).
+        rule, switches: as for `submodels.deconvnet`; the defaults are those of the paper.
+
+    Returns:
+        float32 of the shape of `image`, signed: what the transposed network paints. A channel that is silent in a
+        picture projects to zeros there, and a warning says so.
+
+    Raises:
+        ValueError: an unknown layer, one without spatial axes or that cannot be run backwards, a channel or a position
+            that it has not, a picture of the wrong size.
+    """
+    pictures, single = engine.as_batch(model, image)
+
+    def build():
+        return submodels.activations(model, layer), submodels.deconvnet(model, layer, rule, switches)
+
+    forward, back = engine.cached(model, ("deconv", layer, rule, switches), build)
+    maps = engine.run(forward, pictures)[layer]
+    seeds = np.stack([_seed(own, layer, channel, position) for own in maps])
+    silent = np.flatnonzero(~seeds.any(axis=(1, 2, 3)))
+    if len(silent):
+        what = f"layer {layer!r}" + ("" if channel is None else f", channel {channel}")
+        where = "" if single else f" for pictures {silent.tolist()}"
+        warnings.warn(f"There is nothing to project{where}: {what} is silent there.", stacklevel=2)
+    pixels = engine.run(back, pictures, seeds)
+    return pixels[0] if single else pixels
+
+
+def _seed(maps, layer, channel, position):
+    """The activations `(h, w, c)` with all but the chosen ones set to zero."""
+    height, width, channels = maps.shape
+    units.check_channels(layer, channels, [] if channel is None else [channel])
+    if isinstance(position, str):
+        if position != "all":
+            raise ValueError(f"position is {position!r}: give (row, column), 'all', or None for the strongest one.")
+        keep = np.s_[:, :, :] if channel is None else np.s_[:, :, channel]
+    else:
+        if position is not None:
+            row, column = units.check_position(layer, (height, width), position)
+            channel = int(maps[row, column].argmax()) if channel is None else channel
+        elif channel is None:
+            row, column, channel = np.unravel_index(maps.argmax(), maps.shape)
+        else:
+            row, column = np.unravel_index(maps[..., channel].argmax(), (height, width))
+        keep = np.s_[row, column, channel]
+    seed = np.zeros_like(maps)
+    seed[keep] = maps[keep]
+    return seed
+
+
+class Projections(NamedTuple):
+    """The strongest patches of a channel, and for each what in it the channel answered to."""
+
+    patches: units.Patches
+    projections: np.ndarray  # (count, h, w, C) float32, signed, cut out like the patches; 0 beyond the border
+
+
+def top_projections(model, layer, channel, images, count=9, rule="deconv", **options):
+    """The figure of the paper: the strongest patches of a channel over many pictures, each with its projection.
+
+    Args:
+        model, layer, rule: as for `project`.
+        channel: int.
+        images: `(N, H, W, C)`, or a list of pictures, raw.
+        count: how many patches, each from another picture.
+        **options: `pad`, `batch` and `progress`, as for `units.top_patches`.
+
+    Returns:
+        `Projections`.
+
+    Raises:
+        ValueError: as `project` and `units.top_patches`; pictures that can only be walked once.
+    """
+    if not hasattr(images, "__getitem__"):
+        raise ValueError("The strongest pictures are read a second time: give an array or a list, not an iterator.")
+    patches = units.top_patches(model, layer, channel, images, count=count, **options)
+    projections = [
+        units.cut(project(model, images[index], layer, channel, tuple(position), rule), box, pad=0.0)
+        for index, position, box in zip(patches.images, patches.positions, patches.boxes, strict=True)
+    ]
+    return Projections(patches, np.stack(projections))
+
+
+def switches(model, image, pool):
+    """Where each window of a max-pooling layer found its maximum.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        image: one picture `(H, W, C)`, raw.
+        pool: name of a `MaxPooling2D` layer.
+
+    Returns:
+        int `(h, w, c, 2)`: row and column on the map that the layer pools.
+
+    Raises:
+        ValueError: an unknown layer, or one that is no max-pooling.
+    """
+    pictures, _ = engine.as_batch(model, image)
+    graph = trace(model)
+    call = graph.calls[graph.index(pool)]
+    layer = call.operation
+    if not isinstance(layer, keras.layers.MaxPooling2D):
+        there = ", ".join(map(repr, submodels.layer_names(model, "MaxPooling2D")))
+        raise ValueError(f"Only max-pooling has switches, and {pool!r} is a {type(layer).__name__}. Here: {there}.")
+    maps = engine.run(engine.cached(model, ("pooled by", pool), lambda: graph.model(call.inputs[0])), pictures[:1])
+    places = tf.nn.max_pool_with_argmax(maps, layer.pool_size, layer.strides, layer.padding.upper())[1][0].numpy()
+    width, channels = maps.shape[2:]
+    return np.stack([places // channels // width, places // channels % width], axis=-1)

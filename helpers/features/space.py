@@ -1,0 +1,85 @@
+"""Pictures as points: what a layer puts close together."""
+
+import numpy as np
+import tensorflow as tf
+
+from .. import submodels
+from ..submodels import engine
+
+
+def describe(model, images, layers, batch=16, progress=False):
+    """One vector for each picture and layer: the mean of each channel over all positions.
+
+    Averaging over positions keeps *what* is in the picture and drops *where* it is.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers.
+        images: `(N, H, W, C)`, or an iterable of pictures.
+        layers: a name, or several, as `submodels.layer_names` lists them.
+        batch, progress: as in `engine.run`.
+
+    Returns:
+        dict: name → float32 `(N, channels)`.
+    """
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+
+    def build():
+        probe = submodels.activations(model, names)
+
+        @tf.function(reduce_retracing=True)
+        def means(x):  # taken here, so that the maps themselves are never copied
+            maps = probe(x, training=False)
+            return {name: tf.reduce_mean(y, list(range(1, len(y.shape) - 1))) for name, y in maps.items()}
+
+        return means
+
+    means = engine.cached(model, ("describe", names), build)
+    return engine.run(means, (np.asarray(x, "float32") for x in images), batch=batch, progress=progress)
+
+
+def similarity(vectors):
+    """How alike pictures are to a layer: cosine between their vectors, each channel standardised over the set.
+
+    s(i, j) = zᵢ·zⱼ / (‖zᵢ‖ ‖zⱼ‖), where z is the vector with, in each channel, the mean over all pictures taken off
+    and the standard deviation divided out. Without that a few loud channels, and what all photographs have in
+    common, make every pair look alike. Channels that never change are left out.
+
+    Args:
+        vectors: `(N, channels)`, as from `describe`; at least three pictures, or there is nothing to compare with.
+
+    Returns:
+        float32 `(N, N)`, from −1 to 1, ones on the diagonal.
+
+    Raises:
+        ValueError: fewer than three vectors, or no channel that tells the pictures apart.
+    """
+    vectors = np.asarray(vectors, "float64")
+    if vectors.ndim != 2 or len(vectors) < 3:
+        raise ValueError(f"vectors has shape {vectors.shape}: give (N, channels) with at least three pictures.")
+    spread = vectors.std(0)
+    alive = spread > 1e-6 * max(spread.max(), 1e-30)
+    if not alive.any() or spread.max() == 0:
+        raise ValueError("No channel tells these pictures apart: their vectors are all the same.")
+    z = (vectors[:, alive] - vectors[:, alive].mean(0)) / spread[alive]
+    z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-12
+    return np.clip(z @ z.T, -1, 1).astype("float32")
+
+
+def neighbours(vectors, count=1):
+    """The most similar other pictures of each picture, most similar first.
+
+    Args:
+        vectors: `(N, channels)`, as from `describe`.
+        count: how many, below N.
+
+    Returns:
+        int `(N, count)`: positions in the set.
+
+    Raises:
+        ValueError: as `similarity`, or a count that the set cannot give.
+    """
+    alike = similarity(vectors)
+    if not 1 <= count < len(alike):
+        raise ValueError(f"count is {count}: among {len(alike)} pictures, each has 1 to {len(alike) - 1} neighbours.")
+    np.fill_diagonal(alike, -np.inf)
+    return np.argsort(-alike, axis=1, kind="stable")[:, :count]

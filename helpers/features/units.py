@@ -1,0 +1,358 @@
+"""What a unit of a network can see, and what it looks for."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from .. import submodels
+from ..submodels import engine, taps
+from ..submodels.graph import trace
+from . import receptive
+
+
+class ReceptiveField(NamedTuple):
+    """The part of the picture that one unit can see. Boxes are (top, left, bottom, right) in pixels, ends excluded."""
+
+    position: tuple  # (row, column) of the unit on its layer's map; None for a layer without spatial axes
+    size: tuple  # (height, width) of `box`: the theoretical receptive field
+    stride: tuple  # pixels (down, across) between the fields of neighbouring units; 0: all see the same
+    box: tuple  # as if the picture went on beyond its border
+    clipped: tuple  # the pixels that are there: picture[top:bottom, left:right]; (0, 0, 0, 0) if there are none
+
+
+def receptive_field(model, layer, position=None, method="exact", size=None):
+    """The box of input pixels that a unit depends on.
+
+    `"exact"` goes back through the network by arithmetic: kernels, strides, dilation, the uneven padding of `"same"`,
+    pooling, transposed convolution, resizing, and the union where branches meet. Global pooling, squeeze-and-excitation
+    and fully connected layers see all of what they are given.
+
+    `"gradient"` measures instead: the pixels with a non-zero gradient of that unit in a twin of the network with the
+    same connections in which no gradient can vanish by chance: positive random kernels, no biases, no activations,
+    average in place of maximum, sums in place of products, in double precision. (The trained network's own
+    gradient is zero wherever a ReLU is off: `effective_receptive_field` shows that one.)
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        layer: name of a layer.
+        position: (row, column) on the layer's map; None for the middle one.
+        method: `"exact"` or `"gradient"`. A measured box ends at the border of the picture: then `box` is `clipped`,
+            `size` is the size of that, and `stride` is None.
+        size: (height, width) of the picture, for a network that leaves them free.
+
+    Returns:
+        `ReceptiveField`.
+
+    Raises:
+        ValueError: an unknown layer, position or method, a network of free size without `size`, or (`"exact"`) an
+            operation whose reach is not known.
+    """
+    if method not in ("exact", "gradient"):
+        raise ValueError(f"There is no method {method!r}: it is 'exact' or 'gradient'.")
+    network = receptive.reach(model, size)
+    position = _checked_position(layer, network.shape(layer), position)
+    if method == "gradient":
+        box = clipped = network.measured_box(layer, position)
+        stride = None
+    else:
+        fields, (row, column) = network.fields(layer), position or (0, 0)
+        box = receptive.box(fields.reach[0][row], fields.reach[1][column])
+        clipped = receptive.box(fields.inside[0][row], fields.inside[1][column])
+        stride = fields.stride
+    return ReceptiveField(position, (box[2] - box[0], box[3] - box[1]), stride, box, clipped)
+
+
+def effective_receptive_field(model, layer, images, position=None, channel=None, batch=16, progress=False):
+    """How strongly a unit depends on each pixel: the mean size of its gradient over pictures (Luo et al. 2016).
+
+    Args:
+        model: a `keras.Model` that is a graph of layers; its own weights and activations count.
+        layer: name of a layer with an output `(B, H, W, C)`.
+        images: `(N, H, W, C)` or one `(H, W, C)`, raw.
+        position: (row, column) on the layer's map; None for the middle one.
+        channel: one channel; None for the sum over all.
+        batch: pictures computed at a time.
+        progress: show a bar.
+
+    Returns:
+        `(H, W)` float32: |gradient|, summed over the colours, averaged over the pictures. Not normalised.
+
+    Raises:
+        ValueError: an unknown layer or one without spatial axes, a position or channel that it has not, wrong pictures.
+    """
+    pictures, _ = engine.as_batch(model, images)
+    tensor = _spatial_tensor(model, layer)
+    network = receptive.reach(model, pictures.shape[1:3])
+    row, column = _checked_position(layer, network.shape(layer), position)
+    if channel is not None:
+        check_channels(layer, tensor.shape[-1], [channel])
+
+    def build():
+        probe = submodels.activations(model, layer)
+
+        @tf.function(reduce_retracing=True)
+        def gradient_size(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                answer = probe(x, training=False)[layer][:, row, column]
+                unit = tf.reduce_sum(answer if channel is None else answer[:, channel])
+            return tf.reduce_sum(tf.abs(tape.gradient(unit, x)), axis=-1)
+
+        return gradient_size
+
+    gradient_size = engine.cached(model, ("effective_receptive_field", layer, row, column, channel), build)
+    total = np.zeros(pictures.shape[1:3])
+    for part in engine.stream(gradient_size, pictures, batch=batch, progress=progress, label=layer):
+        total += part.sum(axis=0)
+    return (total / len(pictures)).astype("float32")
+
+
+class Patches(NamedTuple):
+    """The strongest patches of one channel, best first."""
+
+    channel: int
+    patches: np.ndarray  # (count, h, w, C) float32, in the units of the pictures
+    scores: np.ndarray  # (count,) float32, the channel's activation there
+    images: np.ndarray  # (count,) int, which picture
+    positions: np.ndarray  # (count, 2) int, (row, column) on the layer's map
+    boxes: np.ndarray  # (count, 4) int, what the patch shows: (top, left, bottom, right), maybe beyond the border
+
+
+def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, batch=16, progress=False):
+    """Where in a collection of pictures a channel answers most strongly, cut out at its receptive field.
+
+    One pass over the pictures serves all channels. Memory is bounded by a batch and the patches that are kept: where
+    the field covers the picture, each of them is a whole picture, so ask for some channels rather than for all.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        layer: name of a layer with an output `(B, H, W, C)`.
+        channel: an int, or a list of them.
+        images: `(N, H, W, C)`, or an iterable of `(H, W, C)` of one size, which is walked once; raw.
+        count: patches for each channel. There are fewer if the pictures have no more.
+        per_image: at most so many from one picture; None for no limit.
+        pad: what a patch shows beyond the border of the picture: a grey level, or `"edge"` for the outermost pixels.
+        batch: pictures computed at a time.
+        progress: show a bar.
+
+    Returns:
+        `Patches`, or a list of them for a list of channels. Along an axis on which the field is larger than the
+        picture, a patch shows the whole picture. Equal scores: the earlier picture and position first.
+
+    Raises:
+        ValueError: an unknown layer or one without spatial axes, a channel out of range, wrong pictures or none, a
+            count below 1.
+    """
+    several = np.ndim(channel) > 0
+    channels = list(channel) if several else [channel]
+    check_channels(layer, _spatial_tensor(model, layer).shape[-1], channels)
+    if count < 1 or (per_image is not None and per_image < 1):
+        raise ValueError(f"count is {count} and per_image {per_image}: ask for at least one patch.")
+    find = strongest_places(model, layer, tuple(map(int, channels)), min(count, per_image or count))
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        images = images[None]
+    inputs = [_checked_rows(model, images)]
+    if hasattr(images, "__len__"):
+        inputs.append(range(len(images)))  # tells the progress bar how many there are
+    best, seen = [[] for _ in channels], 0
+    for scores, places, pictures in engine.stream(find, *inputs, batch=batch, progress=progress, label=layer):
+        fields = receptive.reach(model, pictures.shape[1:3]).fields(layer)
+        for index in range(len(channels)):
+            found = _found(scores[:, index], places[:, index], len(fields.reach[1]), seen)
+            kept = sorted(best[index] + found, key=lambda one: -one.score)[:count]  # stable: the earlier first
+            best[index] = [
+                one if one.image < seen else _cut(one, pictures[one.image - seen], fields, pad) for one in kept
+            ]
+        seen += len(pictures)
+    if not seen:
+        raise ValueError("images is empty: give at least one picture.")
+    answers = []
+    for number, kept in zip(channels, best, strict=True):
+        scores, *others, patches = map(np.array, zip(*kept, strict=True))
+        answers.append(Patches(int(number), patches, scores, *others))
+    return answers if several else answers[0]
+
+
+class Activity(NamedTuple):
+    """How much a layer has to say about a collection of pictures."""
+
+    sparsity: float  # share of its values that are not above zero
+    dead: float  # share of its channels that are not above zero anywhere, in any picture
+    energy: float  # mean of its squared values
+
+
+def activity(model, images, layers, batch=4, progress=False):
+    """Sparsity, dead channels and energy of layers over a collection of pictures.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        images: `(N, H, W, C)`, or an iterable of pictures.
+        layers: a name, or several, of layers that end in a ReLU: before one, "not above zero" means nothing special.
+        batch: pictures computed at a time. The maps themselves never leave it: memory does not grow with the pictures.
+        progress: show a bar.
+
+    Returns:
+        dict: name → `Activity`.
+
+    Raises:
+        ValueError: an unknown layer, or no picture.
+    """
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+
+    def build():
+        probe = submodels.activations(model, names)
+
+        @tf.function(reduce_retracing=True)
+        def summary(x):
+            rows = {}
+            for name, maps in probe(x, training=False).items():
+                axes = list(range(1, len(maps.shape)))
+                silent = tf.reduce_mean(tf.cast(maps <= 0, "float32"), axes)
+                rows[name] = silent, tf.reduce_max(maps, axes[:-1]), tf.reduce_mean(maps**2, axes)
+            return rows
+
+        return summary
+
+    rows = engine.run(engine.cached(model, ("activity", names), build), images, batch=batch, progress=progress)
+    return {
+        name: Activity(float(silent.mean()), float((peaks.max(0) <= 0).mean()), float(energy.mean()))
+        for name, (silent, peaks, energy) in ((name, rows[name]) for name in names)
+    }
+
+
+class _Place(NamedTuple):
+    """A unit that answers strongly; `box` and `patch` are None until it is cut out."""
+
+    score: float
+    image: int
+    position: tuple
+    box: tuple = None
+    patch: np.ndarray = None
+
+
+def strongest_places(model, layer, channels, count):
+    """Function of a batch to the `count` highest values of each channel in each picture, their places, the batch.
+
+    channels: a tuple. Values and places are `(B, channels, count)`; a place is row × width + column.
+    """
+
+    def build():
+        probe = submodels.activations(model, layer)
+
+        @tf.function(reduce_retracing=True)
+        def strongest(x, *unused):
+            maps = tf.gather(probe(x, training=False)[layer], channels, axis=-1)
+            shape = tf.shape(maps)
+            flat = tf.transpose(tf.reshape(maps, (shape[0], -1, len(channels))), (0, 2, 1))
+            scores, places = tf.math.top_k(flat, tf.minimum(count, tf.shape(flat)[-1]))
+            return scores, places, x
+
+        return strongest
+
+    return engine.cached(model, ("top_patches", layer, channels, count), build)
+
+
+def _found(scores, places, width, first_image):
+    """The places of one channel in one batch, from `(B, k)` scores and places, which are row × width + column."""
+    return [
+        _Place(score, first_image + image, divmod(int(place), width))
+        for image in range(len(scores))
+        for score, place in zip(scores[image], places[image], strict=True)
+    ]
+
+
+def _cut(place, picture, fields, pad):
+    """Add the box and the patch of a place."""
+    box = _shown_box(fields, place.position, picture.shape)
+    return place._replace(box=box, patch=cut(picture, box, pad))
+
+
+def patch_box(model, layer, position, size=None):
+    """The box `(top, left, bottom, right)` that `top_patches` shows of a unit: of one size for all units of a layer.
+
+    position: (row, column) on the layer's map; model, layer, size: as for `receptive_field`.
+    """
+    network = receptive.reach(model, size)
+    return _shown_box(network.fields(layer), position, network.shapes[id(network.graph.inputs)][1:3])
+
+
+def _shown_box(fields, position, shape):
+    shown = zip(fields.reach, position, shape, strict=False)
+    (top, bottom), (left, right) = (_shown(reach, index, length) for reach, index, length in shown)
+    return top, left, bottom, right
+
+
+def cut(picture, box, pad=128):
+    """A part of a picture, which may reach beyond its border.
+
+    Args:
+        picture: `(H, W, C)`.
+        box: `(top, left, bottom, right)` in pixels, ends excluded.
+        pad: what lies beyond the border: a grey level, or `"edge"` for the outermost pixels.
+    """
+    top, left, bottom, right = map(int, box)
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    patch = picture.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
+    if pad != "edge":
+        patch[(rows < 0) | (rows >= picture.shape[0])] = pad
+        patch[:, (columns < 0) | (columns >= picture.shape[1])] = pad
+    return patch
+
+
+def _shown(reach, index, length):
+    """First and last row (excluded) of a unit's patch: of one size for all units, and no larger than the picture."""
+    extents = reach[:, 1] - reach[:, 0] + 1
+    extent = int(extents[np.isfinite(extents)].max())  # resizing makes them differ by one
+    if extent >= length:
+        return 0, length
+    first = int(reach[index, 0]) if np.isfinite(reach[index, 0]) else -extent
+    return first, first + extent
+
+
+def _checked_rows(model, images):
+    """The pictures one by one, as float32."""
+    shape = None
+    for image in images:
+        if np.ndim(image) != 3:
+            raise ValueError(f"images holds something of shape {np.shape(image)}; give pictures (H, W, C).")
+        shape = shape or np.shape(image)
+        if np.shape(image) != shape:
+            raise ValueError(f"images holds pictures of {shape} and of {np.shape(image)}: crop them to one size.")
+        yield engine.as_batch(model, image)[0][0]
+
+
+def _spatial_tensor(model, layer):
+    tensor = trace(model).tensor(layer)
+    if not taps.is_spatial(tensor):
+        nearest = submodels.layer_names(model, "spatial")[-1]
+        raise ValueError(
+            f"Layer {layer!r} has no spatial axes. The last layer that has: {nearest!r}; "
+            "submodels.layer_names(model, 'spatial') lists all."
+        )
+    return tensor
+
+
+def _checked_position(layer, shape, position):
+    if len(shape) != 4:
+        if position is not None:
+            raise ValueError(f"Layer {layer!r} has no spatial axes, so it has no position {position}: leave it out.")
+        return None
+    if position is None:
+        return shape[1] // 2, shape[2] // 2
+    return check_position(layer, shape[1:3], position)
+
+
+def check_position(layer, shape, position):
+    """`(row, column)` as ints, or a `ValueError` if it is not on the map of `shape` of a layer."""
+    row, column = map(int, position)
+    if not (0 <= row < shape[0] and 0 <= column < shape[1]):
+        raise ValueError(f"Layer {layer!r} has {shape[0]} × {shape[1]} positions, and {position} is not one of them.")
+    return row, column
+
+
+def check_channels(layer, count, channels):
+    """Raise a `ValueError` unless all of `channels` are among the `count` channels of a layer."""
+    for channel in channels:
+        if not (isinstance(channel, (int, np.integer)) and 0 <= channel < count):
+            raise ValueError(f"Layer {layer!r} has channels 0 to {count - 1}, and {channel!r} is not one of them.")

@@ -1,0 +1,442 @@
+"""Arrays in, figure out: photographs, maps, filters and curves, drawn with matplotlib. It knows no network.
+
+Every function returns a figure. As the last line of a cell it shows itself once; `display(…)` shows it anywhere else,
+and `.savefig(file)` writes it. Nothing is kept in pyplot, so no figure stays open. For figures of your own in the same
+style: `plt.rcParams.update(plots.STYLE)`.
+
+Maps: values below zero make the scale symmetric, with colours that diverge around zero; otherwise it goes from the
+lowest value to the highest. The colour maps are even in lightness and safe for colour-blind readers. `title` is what
+the figure shows; long titles are broken into lines.
+"""
+
+import math
+
+import matplotlib
+import matplotlib.patheffects
+import matplotlib.ticker
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from . import images as pictures
+from .figure import COLOURS, STYLE, figure, wrapped
+
+SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
+WIDTH = 9  # inches, at 100 dots each: what a notebook page shows without scaling
+HEIGHT = 6.5  # inches of a mosaic
+OUTLINE = [matplotlib.patheffects.withStroke(linewidth=2, foreground="black")]
+_styled = matplotlib.rc_context(STYLE)
+
+
+def _scale(values):
+    """Lowest and highest colour value, and the colour map, that suit values."""
+    values = np.asarray(values)
+    largest = np.abs(values).max()
+    if not np.isfinite(largest):
+        raise ValueError("The maps have values that are NaN or infinite: there is no scale for them.")
+    if values.min() < 0:
+        return -float(largest), float(largest), DIVERGING
+    return float(values.min()), float(values.max()), SEQUENTIAL
+
+
+def _units(maps):
+    """Each map divided by its largest magnitude. Zero stays zero: a map that is high everywhere looks so."""
+    largest = np.abs(maps).max(tuple(range(1, maps.ndim)), keepdims=True)
+    return maps / np.where(largest > 0, largest, 1)
+
+
+def _plain(image):
+    image = np.asarray(image, np.float32)
+    return image if image.ndim == 2 else image[..., 0]
+
+
+def _is_map(image):
+    return np.ndim(image) == 2 or np.ndim(image) == 3 and np.shape(image)[-1] == 1
+
+
+def _checked_labels(labels, count, what):
+    labels = [""] * count if labels is None else list(labels)
+    if len(labels) != count:
+        raise ValueError(f"{len(labels)} {what} for {count}: give as many, or None.")
+    return labels
+
+
+@_styled
+def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, title=None, width=WIDTH):
+    """Photographs and maps side by side, each under its own title.
+
+    Args:
+        images: photographs as `images.load` takes them, and maps `(H, W)`, of any sizes.
+        titles: one for each, or one for each column.
+        columns: in a row; None: up to six.
+        rows: a name for each row, on the left.
+        shared: True: all maps on one scale, with one colour bar, to compare them. False: each on its own, to see the
+            pattern in each.
+        cmap: None chooses by the values, see the head of this file.
+        width: largest width in inches.
+    """
+    images = [_plain(image) if _is_map(image) else pictures.load(image) for image in images]
+    if not images:
+        raise ValueError("There is nothing to draw: images is empty.")
+    columns = columns or math.ceil(len(images) / math.ceil(len(images) / 6))
+    count = math.ceil(len(images) / columns)
+    titles = list(titles or [])
+    if titles and len(titles) not in (columns, len(images)):
+        raise ValueError(f"{len(titles)} titles for {len(images)} pictures in {columns} columns: give one for each.")
+    maps = [image for image in images if image.ndim == 2]
+    scale = _scale(np.concatenate([values.ravel() for values in maps])) if shared and maps else None
+    margin = 0.7 if scale else 0
+    side = min((width - margin) / columns, 3.2)
+    titles = [wrapped(text, side) for text in titles] + [""] * (len(images) - len(titles))
+
+    heights = []
+    for start in range(0, len(images), columns):
+        lines = max(text.count("\n") + bool(text) for text in titles[start : start + columns])
+        tallest = max(image.shape[0] / image.shape[1] for image in images[start : start + columns])
+        heights.append(side * min(tallest, 1.5) + 0.16 * lines + 0.06)
+    drawing = figure(side * columns + margin, sum(heights), title)
+    axes = drawing.subplots(count, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axis in axes.flat:
+        _bare(axis)
+    for axis, image, text in zip(axes.flat, images, titles, strict=False):
+        drawn = _draw(axis, image, scale, cmap)
+        axis.set_title(text, pad=3)
+        axis.set_anchor("N")
+        if image.ndim == 2 and scale:
+            shown = drawn
+    for axis, name in zip(axes[:, 0], _checked_labels(rows, count, "row names"), strict=True):
+        axis.set_ylabel(name)
+    if scale:
+        drawing.colorbar(shown, ax=axes, shrink=0.8, aspect=30)
+    return drawing
+
+
+def _bare(axis):
+    """No frame and no ticks, as for a photograph; labels stay."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _draw(axis, image, scale=None, cmap=None):
+    if image.ndim == 3:
+        return axis.imshow(image)
+    low, high, suited = scale or _scale(image)
+    return axis.imshow(image, cmap=cmap or suited, vmin=low, vmax=high if high > low else low + 1)
+
+
+@_styled
+def sheet(
+    tiles, columns=None, labels=None, heads=None, rows=None, shared=True, bar=None, cmap=None, title=None, width=WIDTH
+):
+    """Many small pictures or maps of one shape as a single mosaic, which draws several times faster than a grid.
+
+    Args:
+        tiles: `(N, h, w)` or `(N, h, w, 3)`. Colours are uint8, or floats 0..255.
+        columns: in a row; None: nearly a square.
+        labels: a short text for each tile, written into its corner.
+        heads, rows: names of the columns and of the rows.
+        shared: True: one scale for all maps. False: each on its own.
+        bar: whether to draw a colour bar; None: if the scale is shared.
+        cmap, title, width: as in `grid`.
+    """
+    tiles = np.asarray(tiles)
+    if tiles.ndim not in (3, 4) or not tiles.size or tiles.ndim == 4 and tiles.shape[-1] != 3:
+        raise ValueError(f"A sheet is made of (N, h, w) maps or (N, h, w, 3) pictures; this has shape {tiles.shape}.")
+    count, colour = len(tiles), tiles.ndim == 4
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    bar = not colour and (shared if bar is None else bar)
+    height, breadth = tiles.shape[1:3]
+    if colour:
+        tiles = np.clip(np.rint(tiles), 0, 255).astype(np.uint8)
+    else:
+        tiles = tiles.astype(np.float32) if shared else _units(tiles.astype(np.float32))
+        low, high, suited = _scale(tiles)
+        low = low if shared else min(low, 0.0)
+    # Pixels of small maps are repeated, so that a gap of whole pixels can be thin.
+    enlarge = max(1, 48 // max(height, breadth))
+    gap = math.ceil(enlarge * max(height, breadth) / 20)
+    large = tiles.repeat(enlarge, 1).repeat(enlarge, 2)
+    mosaic = pictures.tile(large, columns, gap, fill=255 if colour else np.nan)
+    steps = enlarge * height + gap, enlarge * breadth + gap
+
+    margin = 0.7 * (bar + (rows is not None))
+    side = min((width - margin) / columns, 2, HEIGHT * mosaic.shape[1] / len(mosaic) / columns)
+    drawing = figure(side * columns + margin, side * columns * len(mosaic) / mosaic.shape[1], title)
+    axis = drawing.subplots()
+    shown = _draw(axis, mosaic, None if colour else (low, high, suited), cmap)
+    _bare(axis)
+    for place, text in enumerate(_checked_labels(labels, count, "labels")):
+        row, column = divmod(place, columns)
+        spot = {"va": "top", "color": "white", "fontsize": 7, "path_effects": OUTLINE}
+        axis.text(column * steps[1] + gap / 2, row * steps[0] + gap / 2, text, **spot)
+    if heads is not None:
+        heads = [wrapped(head, side, 8) for head in _checked_labels(heads, columns, "column names")]
+        axis.set_xticks(np.arange(columns) * steps[1] + steps[1] / 2 - gap / 2, heads, fontsize=8)
+        axis.xaxis.tick_top()
+    if rows is not None:
+        rows = _checked_labels(rows, math.ceil(count / columns), "row names")
+        axis.set_yticks(np.arange(len(rows)) * steps[0] + steps[0] / 2 - gap / 2, rows, fontsize=8)
+    axis.tick_params(length=0)
+    if bar:
+        drawing.colorbar(shown, ax=axis, shrink=0.8, aspect=30)
+    return drawing
+
+
+def strongest(maps, count=None):
+    """Numbers of the channels of `(…, C)` by their mean magnitude, strongest first: int `(count,)`, all if None."""
+    strength = np.abs(np.asarray(maps)).mean(tuple(range(np.ndim(maps) - 1)))
+    return np.argsort(-strength, kind="stable")[:count]
+
+
+def channels(maps, count=64, **options):
+    """The strongest channels of a layer's activation `(H, W, C)`, strongest first, each with its number.
+
+    options: those of `sheet`; `shared=True` shows which speak loudest, `shared=False` what each of them says.
+    """
+    maps = np.asarray(maps)
+    if maps.ndim != 3:
+        raise ValueError(f"The maps of one picture are (H, W, C); these have shape {maps.shape}.")
+    chosen = strongest(maps, count)
+    return sheet(np.moveaxis(maps[..., chosen], -1, 0), labels=chosen, **options)
+
+
+def filters(kernel, count=64, **options):
+    """The filters of a convolution, each on a scale symmetric around zero.
+
+    Filters on colours are shown as small colour pictures in which grey is zero. Deeper ones have no colours: of those
+    every slice is a map, a column for each output channel and a row for each input channel.
+
+    Args:
+        kernel: `(kh, kw, cin, cout)`, as Keras keeps it.
+        count: at most so many filters; of deeper kernels at most √count columns and rows.
+        options: those of `sheet`.
+    """
+    kernel = np.asarray(kernel, np.float32)
+    if kernel.ndim != 4:
+        raise ValueError(f"A kernel is (kh, kw, cin, cout); this has shape {kernel.shape}.")
+    inputs, outputs = kernel.shape[2:]
+    if inputs == 3:
+        kernel = np.moveaxis(kernel[..., :count], -1, 0)
+        largest = np.abs(kernel).max((1, 2, 3), keepdims=True)
+        return sheet(127.5 + 127.5 * kernel / np.where(largest > 0, largest, 1), **options)
+    if 1 in (inputs, outputs):
+        return sheet(kernel.reshape(*kernel.shape[:2], -1).transpose(2, 0, 1)[:count], **{"shared": False} | options)
+    shown = kernel[:, :, : math.isqrt(count), : math.isqrt(count)].transpose(2, 3, 0, 1)
+    named = {"heads": [f"out {n}" for n in range(shown.shape[1])], "rows": [f"in {n}" for n in range(shown.shape[0])]}
+    return sheet(shown.reshape(-1, *kernel.shape[:2]), shown.shape[1], **{"shared": False} | named | options)
+
+
+def filmstrip(frames, steps, shared=False, rows=None, **options):
+    """How maps or filters change: a row for each channel, a column for each step.
+
+    Args:
+        frames: `(T, H, W, C)`, from `training.activation_evolution`, or from `filter_evolution` for one input channel.
+        steps: name or number of each of the T columns.
+        shared: True: one scale for all. False: one for each row, over all of its steps.
+        rows: names of the channels; None: their numbers.
+        options: `cmap`, `title`, `width`, as in `sheet`.
+    """
+    frames = np.asarray(frames, np.float32)
+    if frames.ndim != 4:
+        raise ValueError(f"A film strip is (T, H, W, C); this has shape {frames.shape}. Choose fewer axes.")
+    strips = np.moveaxis(frames, -1, 0)
+    named = {
+        "heads": [str(step) for step in _checked_labels(steps, len(frames), "steps")],
+        "rows": [f"channel {n}" for n in range(len(strips))] if rows is None else rows,
+    }
+    strips = strips if shared else _units(strips)
+    return sheet(strips.reshape(-1, *frames.shape[1:3]), len(frames), bar=shared, **named, **options)
+
+
+def overlays(image, maps, titles=None, shared=False, alpha=0.5, **options):
+    """A photograph, and each map laid over it by `images.overlay`.
+
+    Args:
+        image: a photograph.
+        maps: `(h, w)` of any sizes.
+        titles: one for each map.
+        shared: True: all on one scale. False: each on its own.
+        alpha: 0 (the photograph) to 1 (the maps).
+        options: those of `grid`.
+    """
+    signed = any(np.min(values) < 0 for values in maps)
+    low, high, suited = _scale(np.concatenate([np.ravel(values) for values in maps]))
+    limits = (low, high) if shared and high > low else "symmetric" if signed else None
+    cmap = options.pop("cmap", None) or suited
+    drawn = [pictures.overlay(image, values, alpha, cmap, limits) for values in maps]
+    titles = ["the photograph", *_checked_labels(titles, len(drawn), "titles")]
+    return grid([image, *drawn], titles, **options)
+
+
+@_styled
+def curves(panels, x, log=(), columns=None, xlabel=None, title=None, width=WIDTH):
+    """Numbers over the depth of a network or the steps of training: one panel for each quantity.
+
+    Args:
+        panels: dict: title of the panel → a list of numbers, or a dict: name of the line → such a list.
+        x: names of layers, written upright below, or numbers.
+        log: the titles of panels with a logarithmic scale; "x" for that of the steps (0 included).
+        columns: panels in a row; None: one above the other for layers, up to three side by side for numbers.
+        xlabel, title, width: as usual.
+    """
+    named = isinstance(x[0], str)
+    columns = columns or (1 if named else min(3, len(panels)))
+    count = math.ceil(len(panels) / columns)
+    positions = np.arange(len(x)) if named else np.asarray(x, float)
+    room = 0.08 * max(map(len, x)) if named else 0.3
+    drawing = figure(width, count * (1.5 if named else 2) + room, title)
+    axes = drawing.subplots(count, columns, squeeze=False, sharex=True).ravel()
+    for axis, (name, lines) in zip(axes, panels.items(), strict=False):
+        lines = lines if isinstance(lines, dict) else {"": lines}
+        for number, (line, values) in enumerate(lines.items()):
+            if len(values) != len(x):
+                raise ValueError(f"{name} {line}: {len(values)} values for {len(x)} places on the x axis.")
+            axis.plot(positions, values, label=line, marker="os^Dv<>"[number % 7], markersize=3, linewidth=1.2)
+        axis.set_title(wrapped(name, width / columns))
+        axis.grid(alpha=0.3)
+        if name in log:
+            axis.set_yscale("log")
+        if len(lines) > 1:
+            axis.legend(fontsize=8, frameon=False)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    for axis in axes[-columns:]:
+        axis.set_xlabel(xlabel or "")
+        if "x" in log:
+            axis.set_xscale("symlog", linthresh=1)
+            axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        if named:
+            every = math.ceil(len(x) * columns / (6 * width))  # upright names need a sixth of an inch each
+            axis.set_xticks(positions[::every], x[::every], rotation=90, fontsize=8)
+    return drawing
+
+
+@_styled
+def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, width=WIDTH):
+    """Square matrices, of similarities for instance, on one scale; up to 12 × 12 with their numbers in the fields.
+
+    Args:
+        values: `(N, N)`, or several of them, `(K, N, N)`, side by side.
+        labels: N names.
+        titles: K titles.
+        limits: (low, high) of the colours; None: as for maps.
+        cmap, title, width: as usual.
+    """
+    values = np.asarray(values, float)
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[1:] != (len(labels),) * 2:
+        raise ValueError(f"{len(labels)} labels for matrices of shape {values.shape[1:]}: they must be square and fit.")
+    titles = _checked_labels(titles, len(values), "titles")
+    suited = _scale(values)
+    low, high = limits or suited[:2]
+    side, letters = min((width - 0.7) / len(values), 5), max(len(str(label)) for label in labels)
+    drawing = figure(side * len(values) + 0.7, side + 0.3 + 0.04 * letters, title)
+    axes = drawing.subplots(1, len(values), squeeze=False)[0]
+    size = min(8, 0.8 * 72 * side / len(labels) / 3)
+    for axis, part, text in zip(axes, values, titles, strict=True):
+        shown = _draw(axis, part, (low, high, suited[2]), cmap)
+        _bare(axis)
+        axis.set_title(wrapped(text, side))
+        axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
+        axis.tick_params(length=0)
+        for (row, column), value in np.ndenumerate(part if len(labels) <= 12 else np.empty((0, 0))):
+            dark = np.mean(shown.cmap(shown.norm(value))[:3]) < 0.5
+            spot = {"ha": "center", "va": "center", "fontsize": size, "color": "white" if dark else "black"}
+            axis.text(column, row, f"{value:.2f}".replace("-0.00", "0.00"), **spot)
+    axes[0].set_yticks(range(len(labels)), labels, fontsize=8)
+    drawing.colorbar(shown, ax=axes, shrink=0.7, aspect=30)
+    return drawing
+
+
+@_styled
+def boxes(image, boxes, labels=None, title=None, width=5):
+    """Rectangles drawn on a photograph: receptive fields, say.
+
+    Args:
+        image: a photograph.
+        boxes: `(N, 4)`, each (top, left, bottom, right) in pixels, ends excluded; they may reach beyond the picture.
+        labels: N names.
+        title, width: as usual.
+    """
+    image, boxes = pictures.load(image), np.asarray(boxes, float).reshape(-1, 4)
+    labels = _checked_labels(labels, len(boxes), "labels")
+    whole = np.array([[0, 0, *image.shape[:2]], *boxes])
+    (top, left), (bottom, right) = whole[:, :2].min(0), whole[:, 2:].max(0)
+    margin = 0.02 * max(bottom - top, right - left)
+    drawing = figure(width, (width - 1.2 * any(labels)) * (bottom - top) / (right - left), title)
+    axis = drawing.subplots()
+    axis.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
+    _bare(axis)
+    for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        style = {"color": COLOURS[number % len(COLOURS)], "linewidth": 2, "label": label}
+        around = [matplotlib.patheffects.withStroke(linewidth=3.5, foreground="white")]
+        axis.add_patch(
+            Rectangle((box[1], box[0]), box[3] - box[1], box[2] - box[0], fill=False, path_effects=around, **style)
+        )
+    axis.set(xlim=(left - margin, right + margin), ylim=(bottom + margin, top - margin))
+    if any(labels):
+        drawing.legend(loc="outside right center", frameon=False)
+    return drawing
+
+
+def patches(groups, rows, scores=None, side=96, **options):
+    """The patches that excite some channels most: a row for each channel, strongest patch on the left.
+
+    Args:
+        groups: for each channel its patches `(count, h, w, 3)`, 0..255; sizes may differ between channels.
+        rows: names of the channels.
+        scores: for each channel the numbers to write into its patches.
+        side: to how many pixels patches are scaled; those that are smaller keep their pixels visible.
+        options: `title` and `width`, as in `sheet`.
+    """
+    _checked_labels(rows, len(groups), "row names")
+    columns = max(len(group) for group in groups)
+    blank = np.full((side, side, 3), 255, np.uint8)
+    tiles, labels = [], []
+    for number, group in enumerate(groups):
+        scaled = [
+            pictures.resize(pictures.load(patch), side, "nearest" if max(patch.shape[:2]) < side // 2 else None)
+            for patch in group
+        ]
+        tiles += scaled + [blank] * (columns - len(group))
+        labels += [f"{score:.3g}" for score in (scores[number] if scores is not None else [])]
+        labels += [""] * (len(tiles) - len(labels))
+    return sheet(np.stack(tiles), columns, labels=labels, rows=rows, **options)
+
+
+@_styled
+def predictions(images, answers, titles=None, columns=None, title=None, width=WIDTH):
+    """Photographs, each with the network's best answers as bars below it.
+
+    Args:
+        images: photographs.
+        answers: for each the list that `models.decode` gives: `(class_index, label, probability)`, best first.
+        titles: one for each.
+        columns: in a row; None: up to four.
+        title, width: as usual.
+    """
+    images = [pictures.load(image) for image in images]
+    if len(answers) != len(images):
+        raise ValueError(f"{len(answers)} lists of answers for {len(images)} pictures: give one for each.")
+    titles = _checked_labels(titles, len(images), "titles")
+    columns = columns or math.ceil(len(images) / math.ceil(len(images) / 4))
+    count, side, most = math.ceil(len(images) / columns), min(width / columns, 3), max(map(len, answers))
+    heights = [side * max(image.shape[0] / image.shape[1] for image in images) + 0.2, 0.19 * most + 0.25] * count
+    drawing = figure(side * columns, sum(heights), title)
+    axes = drawing.subplots(2 * count, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axis in axes.flat:
+        _bare(axis)
+    for place, (image, answer, text) in enumerate(zip(images, answers, titles, strict=True)):
+        row, column = divmod(place, columns)
+        axes[2 * row, column].imshow(image)
+        axes[2 * row, column].set_title(wrapped(text, side), pad=3)
+        _bars(axes[2 * row + 1, column], answer)
+    return drawing
+
+
+def _bars(axis, answer):
+    """Horizontal bars with their labels written over them, where the longest name has room."""
+    shares = [probability for _, _, probability in answer]
+    axis.barh(range(len(answer)), shares, color="#9ecae1", height=0.85)
+    for place, (_, label, probability) in enumerate(answer):
+        axis.text(0.01, place, f"{probability:.0%}  {label}", va="center", fontsize=8)
+    axis.set(xlim=(0, 1), ylim=(len(answer) - 0.5, -0.5))

@@ -1,0 +1,223 @@
+"""Run one compiled function over many inputs: the only room that knows about `tf.function` and its cache."""
+
+import collections
+import concurrent.futures
+import contextlib
+import contextvars
+import itertools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+_watcher = contextvars.ContextVar("watcher", default=None)  # each thread has its own
+
+
+@contextlib.contextmanager
+def watched(tell):
+    """Within it, `tell(rows)` is called after each pass of `stream` and `run`, with the number of its rows.
+
+    To count what something costs, to show how far it is, or to end it: what `tell` raises comes out of it.
+    """
+    token = _watcher.set(tell)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def cached(model, key, build):
+    """Return `build()`, computed once for this model and this key.
+
+    The result lives exactly as long as the model, whatever it refers to: it is kept on the model itself, behind
+    Keras's back (Keras would track it as a part of the network), because a global table would keep every model alive.
+
+    Args:
+        model: a `keras.Model`.
+        key: hashable; say everything in it that the result depends on.
+        build: function without arguments.
+    """
+    store = model.__dict__.setdefault("_helpers_cache", {})
+    if key not in store:
+        store[key] = build()
+    return store[key]
+
+
+def compiled(model):
+    """Return `model(x, training=False)` as a `tf.function`, compiled once for the model.
+
+    The batch axis of its signature is free, so that a batch of 1 and one of 33 share one trace.
+
+    Args:
+        model: a `keras.Model`; a subclassed one, which has no symbolic inputs, is retraced where shapes differ.
+
+    Returns:
+        A function of the model's inputs, one argument for each, to the model's output structure.
+    """
+
+    def build():
+        def forward(*inputs):
+            return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+        try:
+            signature = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs]
+        except (AttributeError, TypeError):  # not built from symbolic inputs
+            return tf.function(forward, reduce_retracing=True)
+        return tf.function(forward, input_signature=signature)
+
+    return cached(model, "compiled", build)
+
+
+def as_batch(model, images):
+    """Check pictures against what the model takes, and give them a batch axis.
+
+    Args:
+        model: a `keras.Model` with one input.
+        images: `(B, H, W, C)`, or one picture `(H, W, C)`; any numeric type, in the units of the model's input.
+
+    Returns:
+        `(batch, single)`: float32 `(B, H, W, C)`, and whether one picture without a batch axis was given.
+
+    Raises:
+        ValueError: not a picture, a size that the model does not take, no picture at all, NaN or infinite pixels.
+    """
+    batch = np.asarray(images, dtype="float32")
+    single = batch.ndim == 3
+    if single:
+        batch = batch[None]
+    if batch.ndim != 4:
+        raise ValueError(f"images has shape {np.shape(images)}; give (B, H, W, C), or (H, W, C) for one picture.")
+    if len(batch) == 0:
+        raise ValueError("images is empty: give at least one picture.")
+    if len(model.inputs) != 1:
+        raise ValueError(f"Model {model.name!r} takes {len(model.inputs)} inputs; this needs a model of one picture.")
+    wanted = tuple(model.inputs[0].shape[1:])
+    if len(wanted) != 3 or any(want not in (None, have) for want, have in zip(wanted, batch.shape[1:], strict=True)):
+        shape = " × ".join("any" if want is None else str(want) for want in wanted)
+        raise ValueError(
+            f"Model {model.name!r} takes pictures of {shape} (height × width × channels), and these are "
+            f"{' × '.join(map(str, batch.shape[1:]))}. Resize them with images.batch(picture, size=(height, width)), "
+            f"or build the network for another size: models.load(name, size=(height, width))."
+        )
+    if not np.isfinite(batch).all():
+        raise ValueError("images has NaN or infinite pixels: nothing computed from them would mean anything.")
+    return batch, single
+
+
+def stream(function, *inputs, batch=16, progress=False, label=""):
+    """Run a function over many inputs and yield its outputs pass by pass, as numpy, in the order of the inputs.
+
+    A batch is computed as two passes side by side, each of half its rows, because one alone leaves the processor idle
+    for a tenth of the time; what the reader does with the outputs goes on meanwhile. A GPU, and a batch of one row, get
+    one pass at a time. Memory is bounded by the batch, however many inputs there are. Passes differ by one row at most,
+    so that few sizes ever occur and none is filled up; only of inputs without a length the last one is smaller.
+
+    Args:
+        function: a `keras.Model`, compiled through the cache, or a callable of batched tensors, for which each row
+            stands for itself. It is called in other threads, unless one pass is all.
+        *inputs: one or more inputs that are walked together: arrays with the same first axis, or iterables of rows.
+        batch: rows that are computed at a time.
+        progress: show a bar.
+        label: text in front of the bar.
+
+    Yields:
+        The output structure of `function` as numpy arrays.
+
+    Raises:
+        ValueError: inputs of different length, no input, or a batch below 1.
+    """
+    if batch < 1:
+        raise ValueError(f"batch is {batch}: a pass takes at least one row.")
+    if not inputs:
+        raise ValueError("There is nothing to run over: give at least one input.")
+    lengths = {len(x) for x in inputs if hasattr(x, "__len__")}
+    if len(lengths) > 1:
+        raise ValueError(f"The inputs have different lengths: {sorted(lengths)}.")
+    dtypes = [None] * len(inputs)
+    if isinstance(function, keras.Model):
+        dtypes = [x.dtype for x in getattr(function, "inputs", None) or [tf.keras.backend.floatx()]]
+        function = compiled(function)
+    total = lengths.pop() if lengths else None
+    lanes = 1 if batch == 1 or tf.config.list_physical_devices("GPU") else 2
+    passes = _passes(inputs, dtypes, _sizes(total, batch // lanes, lanes))
+
+    def evaluated(columns):
+        return keras.tree.map_structure(np.asarray, function(*map(tf.constant, columns)))
+
+    with tqdm(total=total, desc=label, disable=not progress, leave=False) as bar:
+        for rows, outputs in _side_by_side(evaluated, passes, lanes):
+            if tell := _watcher.get():
+                tell(rows)
+            yield outputs
+            bar.update(rows)
+
+
+def _sizes(total, most, lanes):
+    """How many rows each pass gets, none more than `most`: as many passes in each lane, as equal as can be."""
+    count = math.ceil((total or 0) / most)
+    if count > 1:
+        count = lanes * math.ceil(count / lanes)
+    equal = [total // count + (index < total % count) for index in range(count)]
+    return itertools.chain(equal, itertools.repeat(most))  # also for inputs that are longer than they said
+
+
+def _passes(inputs, dtypes, sizes):
+    """The inputs of pass after pass: `(rows, [array of each input])`."""
+    rows = zip(*inputs, strict=True)
+    for size in sizes:
+        chunk = list(itertools.islice(rows, size))
+        if not chunk:
+            return
+        columns = [np.stack(column) for column in zip(*chunk, strict=True)]
+        yield (
+            len(chunk),
+            [c if dtype is None else c.astype(dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)],
+        )
+
+
+def _side_by_side(function, passes, lanes):
+    """`(rows, function(columns))` of all passes, in order, with as many under way at a time as there are lanes."""
+    passes = iter(passes)
+    begun = list(itertools.islice(passes, 2))
+    if len(begun) < 2:  # one thread is enough, and that is this one
+        yield from ((rows, function(columns)) for rows, columns in begun)
+        return
+    passes, waiting = itertools.chain(begun, passes), collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(lanes)
+    try:
+        while True:
+            for rows, columns in itertools.islice(passes, lanes + 1 - len(waiting)):  # one more takes over at once
+                waiting.append((rows, pool.submit(contextvars.copy_context().run, function, columns)))
+            if not waiting:
+                return
+            rows, answer = waiting.popleft()
+            yield rows, answer.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Counted:
+    """An iterable that is made on the way and whose length is known, for `stream`."""
+
+    def __init__(self, rows, length):
+        self.rows, self.length = rows, length
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self):
+        return self.length
+
+
+def run(function, *inputs, batch=16, progress=False, label=""):
+    """Run a function over many inputs and return all its outputs, concatenated, as numpy. See `stream`.
+
+    Returns:
+        The output structure of `function` with arrays `(N, …)`.
+    """
+    parts = list(stream(function, *inputs, batch=batch, progress=progress, label=label))
+    if not parts:
+        raise ValueError("There is nothing to run over: the input is empty.")
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)

@@ -1,0 +1,135 @@
+"""What pictures made by optimisation stand on: the numbers that are optimised, and what keeps a picture natural.
+
+All functions here take and give tensors with a batch axis, and can be differentiated.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from .. import checks
+
+SPREAD = 0.2  # standard deviation of photographs, as a share of the range of pixel values
+
+# How the colours of photographs vary: lightness most, then blue against red, then green against both. A square root of
+# the covariance of RGB over ImageNet, from Olah, Mordvintsev and Schubert, "Feature Visualization" (2017).
+COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], "float32")
+
+
+class Parameterisation(NamedTuple):
+    """The numbers by which a picture is optimised. Parameters have the shape of the pictures, `(B, H, W, C)` float32.
+
+    Independent parameters of standard deviation 1 make pictures that vary as much as photographs do.
+    """
+
+    decode: Callable  # parameters → pictures, not clipped to the range of pixels
+    encode: Callable  # pictures → the parameters that make them
+
+
+def pixel(shape, limits=(0, 255)):
+    """Each parameter is a pixel: its distance from the middle of the range, in standard deviations of photographs.
+
+    Args:
+        shape: (height, width, channels) of a picture.
+        limits: the lowest and the highest value of a pixel.
+    """
+    middle, spread = sum(limits) / 2, SPREAD * (limits[1] - limits[0])
+    return Parameterisation(lambda z: middle + spread * z, lambda pictures: (pictures - middle) / spread)
+
+
+def fourier(shape, limits=(0, 255), decay=0.85):
+    """Each parameter is a wave over the whole picture, in a colour that varies independently of the others.
+
+    A photograph has much of low frequencies and little of high ones. Here the waves are scaled to that, amplitude
+    ∝ 1 / frequency^decay, so that a step which is equally long in all parameters changes the picture as photographs
+    differ from each other: large forms first, no noise. (Olah et al. 2017 call it a decorrelated space.)
+
+    The transform is Hartley's, cos + sin of the Fourier transform: real, and its own inverse.
+
+    Args:
+        shape: (height, width, channels) of a picture. Three channels are taken as RGB, others as independent.
+        limits: the lowest and the highest value of a pixel.
+        decay: 0 for white noise, 1 for photographs, more for still smoother pictures. A little less than 1 finds fine
+            detail sooner.
+    """
+    height, width, channels = shape
+    pixels = pixel(shape, limits)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    amplitude = np.maximum(frequency, 1 / max(height, width)) ** -decay
+    amplitude = (amplitude / np.sqrt(np.mean(amplitude**2)))[:, :, None].astype("float32")
+    colours = COLOURS if channels == 3 else np.eye(channels, dtype="float32")
+    colours = colours / np.sqrt(np.sum(colours**2) / channels)  # mean variance of a channel: 1
+    to_colours, from_colours = colours.T, np.linalg.inv(colours).T
+
+    def decode(z):
+        return pixels.decode(_hartley(amplitude * z) @ to_colours)
+
+    def encode(pictures):
+        return _hartley(pixels.encode(pictures) @ from_colours) / amplitude
+
+    return Parameterisation(decode, encode)
+
+
+def _hartley(x):
+    """The two-dimensional Hartley transform of `(B, H, W, C)` over H and W: orthonormal, and its own inverse."""
+    x = tf.transpose(x, (0, 3, 1, 2))
+    spectrum = tf.signal.fft2d(tf.complex(x, tf.zeros_like(x)))
+    waves = tf.transpose(tf.math.real(spectrum) - tf.math.imag(spectrum), (0, 2, 3, 1))
+    return waves / np.sqrt(x.shape[2] * x.shape[3]).astype("float32")
+
+
+PARAMETERISATIONS = {"pixel": pixel, "fourier": fourier}
+
+
+def parameterisation(name, shape, limits=(0, 255)):
+    """The `Parameterisation` of this name, `"pixel"` or `"fourier"`, for pictures of a shape (height, width, channels).
+
+    Raises:
+        ValueError: another name, or limits of which the first is not below the second.
+    """
+    checks.choose(name, PARAMETERISATIONS, "parameterisation")
+    if not limits[0] < limits[1]:
+        raise ValueError(f"limits={limits!r}: the lowest value of a pixel must be below the highest.")
+    return PARAMETERISATIONS[name](shape, limits)
+
+
+def total_variation(pictures, limits=(0, 255), beta=2):
+    """How much neighbouring pixels differ: mean of (across² + down²)^(beta / 2), differences as shares of the range.
+
+    Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015), equation 4. With
+    `beta=1` a sharp edge costs as much as a soft one, with 2 it costs more.
+
+    Args:
+        pictures: `(B, H, W, C)` float32.
+        limits: the lowest and the highest value of a pixel.
+        beta: exponent, above 0.
+
+    Returns:
+        `(B,)` float32: 0 for a picture without structure; a mean, so that it does not depend on the size.
+    """
+    shares = pictures / (limits[1] - limits[0])
+    across = shares[:, :-1, 1:] - shares[:, :-1, :-1]
+    down = shares[:, 1:, :-1] - shares[:, :-1, :-1]
+    squares = across**2 + down**2
+    if beta != 2:
+        squares = (squares + 1e-10) ** (beta / 2)  # else the slope is infinite where neighbours are equal
+    return tf.reduce_mean(squares, axis=(1, 2, 3))
+
+
+def alpha_norm(pictures, limits=(0, 255), alpha=6):
+    """How far pixels are from the middle of their range: mean of |distance|^alpha, 1 at the ends of the range.
+
+    Mahendran and Vedaldi (2015): a high exponent leaves pixels free within the range and holds them back beyond it.
+
+    Args:
+        pictures: `(B, H, W, C)` float32.
+        limits: the lowest and the highest value of a pixel.
+        alpha: exponent, above 0.
+
+    Returns:
+        `(B,)` float32: 0 for a grey picture, 1 for one of black and white, more beyond the range.
+    """
+    middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
+    return tf.reduce_mean(tf.abs((pictures - middle) / half) ** alpha, axis=(1, 2, 3))
