@@ -28,7 +28,7 @@ def xrai(model, images, target=None, *, baseline=None, segments=None, batch=16, 
         the score per pixel.
 
     Raises:
-        ValueError: as `integrated_gradients`; masks of another shape.
+        ValueError: as `integrated_gradients`; masks of another shape; no OpenCV (for segments of its own).
     """
     task = shared.prepare(model, images, target)
     if baseline is None:
@@ -55,7 +55,14 @@ def segments(picture):
     Args:
         picture: `(H, W, C)` float32, on any scale.
     """
-    import cv2  # only here: on a bare server it lacks system libraries, and nothing else should fail for that
+    try:  # only here: on a bare server OpenCV lacks system libraries, and nothing else should fail for that
+        import cv2
+    except ImportError as error:
+        raise ValueError(
+            f"XRAI widens its segments with OpenCV, which cannot be imported here ({error}). Install it with: pip "
+            "install opencv-python (a server without a screen: opencv-python-headless), or give segments=…, masks of "
+            "your own."
+        ) from error
     from skimage.segmentation import felzenszwalb
 
     size = picture.shape[:2]

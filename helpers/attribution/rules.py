@@ -1,7 +1,8 @@
 """How each kind of layer hands relevance from its output to its inputs. Used by `relevance`.
 
 Almost every rule is one sentence: what reached a unit is shared among its inputs in proportion to what each of them
-contributed to z = Σ contributions. The rules differ in what they count as a contribution; `share` does the rest.
+contributed to z = Σ contributions. The rules, a table of small functions, differ in what they count as a contribution;
+`share` does the rest.
 """
 
 from typing import Any, NamedTuple
@@ -11,14 +12,15 @@ import tensorflow as tf
 
 from ..submodels.graph import Call
 from ..submodels.taps import activation_name
+from . import shared
 
 _L = keras.layers
 
 # By class name, because Keras has many of these both as layers and as bare operations.
 _ROUTES = {
-    "Identity", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Concatenate",
-    "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "GetItem", "Flip", "ReverseChannels",
-    "ZeroPadding2D", "Cropping2D", "CenterCrop",
+    "Identity", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise",
+    "ActivityRegularization", "Concatenate", "Stack", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze",
+    "ExpandDims", "GetItem", "Flip", "ReverseChannels", "ZeroPadding2D", "Cropping2D", "CenterCrop",
 }  # fmt: skip
 _WINNERS = {"MaxPooling2D", "GlobalMaxPooling2D", "Max"}
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Rescaling", "Normalization"}
@@ -71,7 +73,8 @@ def plan(graph):
 
 def _is_relu(operation):
     """Whether an operation is, or ends in, a ReLU that leaves nothing negative."""
-    bent = getattr(operation, "negative_slope", 0) or getattr(operation, "threshold", 0)
+    function = getattr(operation, "activation", operation)  # which may be a layer
+    bent = getattr(function, "negative_slope", 0) or getattr(function, "threshold", 0)
     return operation is not None and activation_name(operation) in ("relu", "relu6") and not bent
 
 
@@ -84,7 +87,7 @@ def _keeps_sign(call, kind):
 def _kind(call):
     operation, name = call.operation, type(call.operation).__name__
     ours = type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0])
-    if not ours or not keras.backend.is_keras_tensor(call.outputs) or call.kwargs.get("training"):
+    if not ours or not keras.backend.is_keras_tensor(call.outputs):
         return "unknown"
     if type(operation) in _LINEAR:
         return "linear" if _channels_last(operation) else "unknown"
@@ -134,11 +137,11 @@ def linear(layer):
 
 
 def _bias(layer):
-    return tf.convert_to_tensor(layer.bias) if layer.use_bias else tf.constant(0.0)
+    return tf.cast(layer.bias, "float32") if layer.use_bias else tf.constant(0.0)
 
 
 def _dense(layer):
-    return Linear(tf.convert_to_tensor(layer.kernel), _bias(layer), lambda x, kernel: tf.tensordot(x, kernel, 1))
+    return Linear(tf.cast(layer.kernel, "float32"), _bias(layer), lambda x, kernel: tf.tensordot(x, kernel, 1))
 
 
 def _conv(layer, kernel=None):
@@ -150,7 +153,7 @@ def _conv(layer, kernel=None):
             [tf.nn.conv2d(part, own, layer.strides, padding, "NHWC", dilations) for part, own in parts], -1
         )
 
-    return Linear(tf.convert_to_tensor(layer.kernel) if kernel is None else kernel, _bias(layer), apply)
+    return Linear(tf.cast(layer.kernel, "float32") if kernel is None else kernel, _bias(layer), apply)
 
 
 def _depthwise(layer):
@@ -158,24 +161,24 @@ def _depthwise(layer):
         strides, padding = (1, *layer.strides, 1), layer.padding.upper()
         return tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=layer.dilation_rate)
 
-    return Linear(tf.convert_to_tensor(layer.kernel), _bias(layer), apply)
+    return Linear(tf.cast(layer.kernel, "float32"), _bias(layer), apply)
 
 
 def _separable(layer):
     """Two convolutions with nothing between them are one, and its kernel is what a rule has to see."""
-    depthwise, pointwise = map(tf.convert_to_tensor, (layer.depthwise_kernel, layer.pointwise_kernel))
+    depthwise, pointwise = (tf.cast(kernel, "float32") for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
     pointwise = tf.reshape(pointwise, (*depthwise.shape[2:], -1))
     return _conv(layer, tf.einsum("hwim,imo->hwio", depthwise, pointwise))
 
 
 def _normalisation(layer):
     """BatchNorm: each value times a number, plus a number."""
-    scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
+    scale = tf.math.rsqrt(tf.cast(layer.moving_variance, "float32") + layer.epsilon)
     if layer.scale:
-        scale *= layer.gamma
-    shift = -scale * layer.moving_mean
+        scale *= tf.cast(layer.gamma, "float32")
+    shift = -scale * tf.cast(layer.moving_mean, "float32")
     if layer.center:
-        shift += layer.beta
+        shift += tf.cast(layer.beta, "float32")
     return Linear(scale, shift, tf.multiply)
 
 
@@ -189,39 +192,43 @@ _LINEAR = {
 
 
 def rerun(call, *inputs):
-    """The operation of a call, applied to other tensors in the places of its symbolic ones."""
+    """What a call makes of other tensors in the places of its symbolic ones, at inference, in float32."""
     tensors = iter(inputs)
     args, kwargs = keras.tree.map_structure(
         lambda value: next(tensors) if keras.backend.is_keras_tensor(value) else value, (call.args, call.kwargs)
     )
-    return call.operation(*args, **kwargs)
+    kwargs = {name: False if name == "training" else value for name, value in kwargs.items()}
+    return tf.cast(call.operation(*args, **kwargs), "float32")
 
 
 def pull(function, inputs, signal):
-    """`signal`, one number for each output of a function, brought back to its inputs by the chain rule."""
+    """`signal`, one number for each output of a function, brought back to its inputs by the chain rule.
+
+    None for the signal is 1: the gradient of a score, of which at least one of the inputs has to know.
+    """
     inputs = list(inputs)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         outputs = function(*inputs)
-    return tape.gradient(outputs, inputs, output_gradients=signal, unconnected_gradients="zero")
+    found = tape.gradient(outputs, inputs, output_gradients=signal)
+    if signal is None and not any(slope is not None for slope in found):
+        raise shared.without_gradient("the outputs")
+    return [tf.zeros_like(x) if slope is None else slope for x, slope in zip(inputs, found, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------- the rules
 
 
-class Rules(NamedTuple):
-    """What the reader chose."""
+class Options(NamedTuple):
+    """What a rule may ask for, besides the layer, what it was given, and the relevance of what it put out."""
 
-    rule: str
-    first: str | None
-    epsilon: float
-    gamma: float
-    alpha: float
-    beta: float
-
-
-RULES = ("composite", "epsilon", "zplus", "gamma", "alpha_beta")
-FIRST = ("flat", "w2", "box")
+    epsilon: Any  # numbers of the reader, scalar tensors
+    gamma: Any
+    alpha: Any
+    beta: Any
+    nonnegative: bool = False  # what the layer was given is never below zero, whatever the picture
+    rectified: bool = False  # units below zero have no relevance to share, for a ReLU follows
+    bounds: tuple = ()  # of the first layer: the smallest and the largest possible value of each input
 
 
 def share(function, inputs, relevance, epsilon=0.0):
@@ -238,15 +245,91 @@ def share(function, inputs, relevance, epsilon=0.0):
     return [x * slope for x, slope in zip(inputs, slopes, strict=True)]
 
 
-def redistribute(step, inputs, relevance, rules, bounds=None):
+def epsilon(layer, x, relevance, options):
+    """Contributions x_j w_jk as they are; ε keeps what nearly cancels from growing."""
+    return share(layer, [x], relevance, options.epsilon)[0]
+
+
+def zplus(layer, x, relevance, options):
+    """Positive contributions only."""
+    return _by_sign(layer, x, relevance, _signs(layer.kernel), _signs(layer.bias)[0], options)
+
+
+def alpha_beta(layer, x, relevance, options):
+    """α times positive contributions, minus β times negative ones."""
+    (up, down), (bias_up, bias_down) = _signs(layer.kernel), _signs(layer.bias)
+    excitation = _by_sign(layer, x, options.alpha * relevance, (up, down), bias_up, options)
+    return excitation - _by_sign(layer, x, options.beta * relevance, (down, up), bias_down, options)
+
+
+def gamma(layer, x, relevance, options):
+    """Contributions of the unit's own sign count 1 + γ times."""
+    up, down = (layer.kernel + options.gamma * part for part in _signs(layer.kernel))
+    bias_up, bias_down = (layer.bias + options.gamma * part for part in _signs(layer.bias))
+    if options.rectified:
+        return _by_sign(layer, x, relevance, (up, down), bias_up, options)
+    above, below = (tf.where(chosen, relevance, 0.0) for z in [layer(x)] for chosen in (z > 0, z < 0))
+    excitation = _by_sign(layer, x, above, (up, down), bias_up, options)
+    return excitation + _by_sign(layer, x, below, (down, up), bias_down, options)
+
+
+def composite(layer, x, relevance, options):
+    """Epsilon for dense layers, gamma for convolutions."""
+    return (epsilon if len(layer.kernel.shape) == 2 else gamma)(layer, x, relevance, options)
+
+
+def flat(layer, x, relevance, options):
+    """For pixels, which are no activations: everything that a unit sees gets the same share."""
+    return _by_kernel(layer, x, relevance, tf.ones_like(layer.kernel))
+
+
+def w2(layer, x, relevance, options):
+    """For pixels: shares in proportion to w²."""
+    return _by_kernel(layer, x, relevance, tf.square(layer.kernel))
+
+
+def box(layer, x, relevance, options):
+    """For pixels between l and h: contributions x w − l w⁺ − h w⁻."""
+    up, down = _signs(layer.kernel)
+
+    def z(x, low, high):
+        return layer.apply(x, layer.kernel) + layer.apply(low, up) + layer.apply(high, down)
+
+    low, high = tf.minimum(*options.bounds), tf.maximum(*options.bounds)  # preprocessing may have turned them round
+    return tf.add_n(share(z, [x, -low, -high], relevance))
+
+
+RULES = {"composite": composite, "epsilon": epsilon, "zplus": zplus, "gamma": gamma, "alpha_beta": alpha_beta}
+FIRST = {"flat": flat, "w2": w2, "box": box}
+
+
+def _signs(x):
+    return tf.nn.relu(x), -tf.nn.relu(-x)
+
+
+def _by_kernel(layer, x, relevance, kernel):
+    return share(lambda x: layer.apply(x, kernel), [tf.ones_like(x)], relevance)[0]
+
+
+def _by_sign(layer, x, relevance, kernels, bias, options):
+    """Relevance shared by z = x⁺ · the one kernel + x⁻ · the other + bias."""
+    parts = [x] if options.nonnegative else _signs(x)
+
+    def z(*parts):
+        return tf.add_n([layer.apply(*pair) for pair in zip(parts, kernels, strict=False)]) + bias
+
+    return tf.add_n(share(z, list(parts), relevance))
+
+
+def redistribute(step, inputs, relevance, rule, first, options):
     """Relevance of the output of a call, handed on to its inputs.
 
     Args:
         step: from `plan`.
         inputs: list of tensors, what the call was given in the forward pass.
         relevance: tensor of the shape of what it put out.
-        rules: the `Rules`.
-        bounds: for `first="box"` in a first layer: the smallest and largest possible value of each input.
+        rule, first: functions, as in `RULES` and `FIRST`; `first` may be None.
+        options: `Options`.
 
     Returns:
         List of tensors, one for each input.
@@ -256,55 +339,10 @@ def redistribute(step, inputs, relevance, rules, bounds=None):
     if step.kind in ("route", "winner"):
         return pull(lambda *x: rerun(step.call, *x), inputs, relevance)
     if step.kind == "sum":
-        return share(lambda *x: rerun(step.call, *x), inputs, relevance, rules.epsilon)
-    layer, [x] = linear(step.call.operation), inputs
-    if step.on_pixels and rules.first:
-        return [_first(layer, x, relevance, rules.first, bounds)]
-    rule = rules.rule
-    if rule == "composite":
-        rule = "epsilon" if isinstance(step.call.operation, _L.Dense) else "gamma"
-    if rule == "epsilon":
-        return share(layer, inputs, relevance, rules.epsilon)
-    return [_signed(step, layer, x, relevance, rule, rules)]
-
-
-def _first(layer, x, relevance, rule, bounds):
-    """Rules for pixels, which are no activations: a black pixel is not one that has nothing to say."""
-    if rule == "box":
-        up, down = tf.nn.relu(layer.kernel), -tf.nn.relu(-layer.kernel)
-
-        def z(x, low, high):
-            return layer.apply(x, layer.kernel) + layer.apply(low, up) + layer.apply(high, down)
-
-        low, high = tf.minimum(*bounds), tf.maximum(*bounds)  # preprocessing may have turned them round
-        return tf.add_n(share(z, [x, -low, -high], relevance))
-    kernel = tf.square(layer.kernel) if rule == "w2" else tf.ones_like(layer.kernel)
-    return share(lambda x: layer.apply(x, kernel), [tf.ones_like(x)], relevance)[0]
-
-
-def _signed(step, layer, x, relevance, rule, rules):
-    """Rules that treat contributions by their sign: x⁺w⁺ and x⁻w⁻ are positive, x⁺w⁻ and x⁻w⁺ negative."""
-    up, down = tf.nn.relu(layer.kernel), -tf.nn.relu(-layer.kernel)
-    bias_up, bias_down = tf.nn.relu(layer.bias), -tf.nn.relu(-layer.bias)
-    parts = [x] if step.nonnegative else [tf.nn.relu(x), -tf.nn.relu(-x)]
-
-    def total(kernels, bias):
-        return lambda *parts: tf.add_n([layer.apply(*pair) for pair in zip(parts, kernels, strict=False)]) + bias
-
-    def shared(function, relevance):
-        return tf.add_n(share(function, parts, relevance))
-
-    if rule == "gamma":
-        up, down, bias_up, bias_down = (rules.gamma * part for part in (up, down, bias_up, bias_down))
-        excited = total([layer.kernel + up, layer.kernel + down], layer.bias + bias_up)
-        if step.rectified:  # units below zero have no relevance to share
-            return shared(excited, relevance)
-        z, inhibited = layer(x), total([layer.kernel + down, layer.kernel + up], layer.bias + bias_down)
-        return shared(excited, tf.where(z > 0, relevance, 0.0)) + shared(inhibited, tf.where(z < 0, relevance, 0.0))
-    excitation, inhibition = total([up, down], bias_up), total([down, up], bias_down)
-    if rule == "zplus" or rules.beta == 0:
-        return shared(excitation, relevance)
-    return shared(excitation, rules.alpha * relevance) - shared(inhibition, rules.beta * relevance)
+        return share(lambda *x: rerun(step.call, *x), inputs, relevance, options.epsilon)
+    options = options._replace(nonnegative=step.nonnegative, rectified=step.rectified)
+    rule = first if step.on_pixels and first else rule
+    return [rule(linear(step.call.operation), inputs[0], relevance, options)]
 
 
 def refuse_without_rule(step):
@@ -364,7 +402,7 @@ def multiply_back(step, inputs, output, multiplier):
     if step.kind == "linear":
         layer = linear(operation)
         if step.activation not in ("linear", None):
-            multiplier *= _slope(step, operation.activation, layer(inputs[0]), output)
+            multiplier *= _slope(step, lambda z: tf.cast(operation.activation(z), "float32"), layer(inputs[0]), output)
         return pull(layer, here, multiplier)
     return pull(lambda *x: rerun(call, *x), here, multiplier)
 
