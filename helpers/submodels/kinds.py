@@ -85,9 +85,7 @@ def recognised(function, own=None, rank=2):
     kind = kind or ("leaky_relu" if slope else getattr(own, "__name__", type(own).__name__).lower())
     is_elementwise = np.allclose(values, alone, 1e-5, 1e-6)
     step = (values[-1] - values[0]) / (_NUMBERS[-1] - _NUMBERS[0])
-    is_affine = (
-        bool(step != 0) and is_elementwise and np.allclose(values, values[6] + step * _NUMBERS, 1e-5, 1e-5 * abs(step))
-    )
+    on_a_line = np.allclose(values, values[6] + step * _NUMBERS, 1e-5, 1e-5 * abs(step))
     keeps_sign = bool((values * _NUMBERS >= 0).all()) and bool(abs(values[6]) < 1e-6)
     return Function(kind, function, slope, bool(step != 0) and is_elementwise and on_a_line, keeps_sign, is_elementwise)
 
