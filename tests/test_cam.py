@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from helpers import cam, engine, images, models, submodels
-from helpers.attribution import heads
+
+from helpers.submodels import taps
 from helpers.submodels.graph import replay, trace
 
 from . import zoo
@@ -353,11 +354,11 @@ def test_ablation_of_one_call_of_a_shared_layer():
 def test_a_network_is_cut_at_any_layer(name):
     model, pictures = zoo.build(name), zoo.pictures(2)
     for layer in submodels.layer_names(model):
-        body, head = heads.cut(model, layer)
+        body, head = taps.cut(model, layer)
         for one, two in zip(keras.tree.flatten(head(body(pictures))), keras.tree.flatten(model(pictures)), strict=True):
             np.testing.assert_allclose(one, two, atol=1e-6)
     if name == "residual":
-        _, head = heads.cut(model, "branch")
+        _, head = taps.cut(model, "branch")
         assert {"stem", "branch"}.isdisjoint(layer.name for layer in head.layers)
 
 

@@ -12,17 +12,8 @@ import tensorflow as tf
 from .. import checks, submodels
 from ..submodels import engine, taps
 from ..submodels.graph import trace
-from . import heads, shared
-
-_POOLING = keras.layers.GlobalAveragePooling2D
-_IDLE = (  # do nothing when a network is run rather than trained
-    keras.layers.Identity,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.ActivityRegularization,
-)
+from ..submodels.kinds import is_function, is_idle
+from . import shared
 
 
 def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False, batch=16):
@@ -356,7 +347,7 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
 def _ablation(task, layer, batch, progress):
     """The maps of Ablation-CAM for one layer."""
-    body, head = engine.cached(task.model, ("cut", layer), lambda: heads.cut(task.model, layer))
+    body, head = taps.cut(task.model, layer)
     score = task.score
 
     def ablated(channels, target, maps, *others):
@@ -440,7 +431,7 @@ def _averaged(maps, slopes):
 
 def _by_picture(task, layers, draw, batch):
     """Maps `{layer: (B, h, w)}` by `draw(row, layer, A)`, with A `(h, w, K)` what the layer makes of that picture."""
-    network = engine.cached(task.model, ("cam", layers), lambda: submodels.activations(task.model, layers))
+    network = submodels.activations(task.model, layers)
     found = {name: [] for name in layers}
     for chunk in engine.stream(network, task.images, batch=batch):
         for name in layers:
@@ -458,46 +449,37 @@ def class_weights(model, layer):
         ValueError: any other head, with what is in the way and what to use instead.
     """
     graph = trace(model)
-    tensor, pooled, kernel = graph.tensor(layer), False, None
-    while tensor is not keras.tree.flatten(graph.outputs)[0]:
-        readers = [call for call in graph.calls if any(x is tensor for x in call.inputs)]
-        call = readers[0]
-        operation, after = call.operation, call.outputs
+    tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None
+    while tensor is not shared.only(graph.outputs) and not reason:
+        readers = graph.readers(tensor)
+        call, after = readers[0], readers[0].outputs
+        kind, dense = type(call.operation), _dense_kernel(call.operation)
         if len(readers) > 1:
-            raise _no_cam(model, layer, f"the way forks to {', '.join(repr(call.name) for call in readers)}")
-        if isinstance(operation, _POOLING) and not pooled:
+            reason = f"the way forks to {', '.join(repr(reader.name) for reader in readers if reader)}"
+        elif kind is keras.layers.GlobalAveragePooling2D and not pooled:
             pooled = True
-        elif pooled and kernel is None and _is_dense(operation):
-            kernel = np.asarray(operation.kernel).reshape(operation.kernel.shape[-2:])
-        elif pooled and isinstance(operation, (keras.layers.Flatten, keras.layers.Reshape)):
-            if after.shape[-1] != tensor.shape[-1]:
-                raise _no_cam(model, layer, f"{call.name!r} mixes channels")
-        elif not (_is_idle(operation) or kernel is not None and taps._is_activation(operation)):
-            raise _no_cam(model, layer, f"there comes {call.name!r} ({type(operation).__name__})")
+        elif pooled and kernel is None and dense is not None:
+            kernel = dense
+        elif pooled and kind in (keras.layers.Flatten, keras.layers.Reshape):
+            reason = None if after.shape[-1] == tensor.shape[-1] else f"{call.name!r} mixes channels"
+        elif not (is_idle(call) or kernel is not None and is_function(call)):
+            reason = f"there comes {call.name!r} ({kind.__name__})"
         tensor = after
-    if kernel is None:
-        raise _no_cam(model, layer, "the network ends without them")
+    if kernel is None or reason:
+        raise ValueError(
+            f"CAM needs global average pooling and one Dense layer right after {layer!r}, and in model {model.name!r} "
+            f"{reason or 'the network ends without them'}. Use cam.grad_cam, which is the same but for a factor and "
+            "works with any head, or cam.hires_cam, whose signed map adds up to the score wherever the "
+            "head is linear."
+        )
     return kernel
 
 
-def _is_idle(operation):
-    linear = taps._is_activation(operation) and taps.activation_name(operation) == "linear"
-    return linear or isinstance(operation, _IDLE)
-
-
-def _is_dense(operation):
-    """Whether this is a Dense layer, or a 1×1 convolution, which is one for a map of a single place."""
-    if isinstance(operation, keras.layers.Conv2D):
-        return tuple(operation.kernel_size) == (1, 1) and operation.groups == 1
-    return isinstance(operation, keras.layers.Dense)
-
-
-def _no_cam(model, layer, reason):
-    return ValueError(
-        f"CAM needs global average pooling and one Dense layer right after {layer!r}, and in model {model.name!r} "
-        f"{reason}. Use cam.grad_cam, which is CAM but for a factor where CAM is possible and works with any head, or "
-        "cam.hires_cam, whose signed map adds up to the score wherever the head is linear."
-    )
+def _dense_kernel(operation):
+    """The kernel `(in, out)` of a Dense layer, or of a 1×1 convolution, which is one for a map of a single place."""
+    single = type(operation) is keras.layers.Conv2D and operation.kernel_size == (1, 1) and operation.groups == 1
+    if single or type(operation) is keras.layers.Dense:
+        return np.asarray(operation.kernel, "float32").reshape(operation.kernel.shape[-2:])
 
 
 def _weighted(maps, weights):

@@ -7,35 +7,26 @@ import numpy as np
 import tensorflow as tf
 
 from ..submodels import engine
-from ..submodels.graph import trace
+from ..submodels.graph import cached, trace
+from ..submodels.kinds import is_idle
 from . import shared
 
 _L = keras.layers
-_HOMOGENEOUS = (_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D, _L.Add)
-_HOMOGENEOUS += (
-    _L.Concatenate,
-    _L.Flatten,
-    _L.Reshape,
-    _L.Permute,
-    _L.ZeroPadding2D,
-    _L.Cropping2D,
-    _L.UpSampling2D,
-    _L.Resizing,
-)
-_HOMOGENEOUS += (_L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Dropout, _L.SpatialDropout2D, _L.Identity)
-_WITH_BIAS = (_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense)
-
-
 _LEAKY = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
+_HOMOGENEOUS = {_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D}
+_HOMOGENEOUS |= {_L.Add, _L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Concatenate}
+_HOMOGENEOUS |= {_L.Flatten, _L.Reshape, _L.Permute, _L.ZeroPadding2D, _L.Cropping2D, _L.UpSampling2D, _L.Resizing}
+_WITH_BIAS = {_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense}
 
 
-def _homogeneous(operation):
-    """Whether twice the input gives twice the output: then there is no bias, said or unsaid."""
-    if isinstance(operation, _L.ReLU):
+def _homogeneous(call):
+    """Whether twice the input is known to give twice the output: then there is no bias, said or unsaid."""
+    operation = call.operation
+    if type(operation) is _L.ReLU:
         return operation.max_value is None and operation.threshold == 0
-    if isinstance(operation, _L.Activation):
+    if type(operation) is _L.Activation:
         return operation.activation in _LEAKY
-    return type(operation) in _HOMOGENEOUS or type(operation).__name__ == "Relu"
+    return type(operation) in _HOMOGENEOUS or is_idle(call)
 
 
 class FullGradients(NamedTuple):
@@ -109,9 +100,7 @@ def terms_of(task):
     """A function `(pictures, targets) → (scores, input terms, {layer: bias terms})` of tensors."""
     task, graph = task.shell, trace(task.model)
     made = [(call, keras.tree.flatten(call.outputs)) for call in graph.calls]
-    taps = engine.cached(
-        task.model, "all outputs", lambda: graph.model([[tensors for _, tensors in made], graph.outputs])
-    )
+    taps = cached(task.model, "all outputs", lambda: graph.model([[tensors for _, tensors in made], graph.outputs]))
 
     def terms(x, targets):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -142,20 +131,18 @@ def terms_of(task):
 def _remainders(call, table):
     """What is left of each output of a call without its linear part; nothing if there cannot be anything."""
     operation = call.operation
-    if _homogeneous(operation):
+    if _homogeneous(call):
         return []
     plain = getattr(operation, "activation", None) is keras.activations.linear
     channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
     if type(operation) in _WITH_BIAS and plain and channels_last:
         return [tf.cast(operation.bias, operation.compute_dtype)] if operation.use_bias else []
-    args, kwargs = keras.tree.map_structure(lambda x: table.get(id(x), x), (call.args, call.kwargs))
-    kwargs = {name: False if name == "training" else value for name, value in kwargs.items()}
     inputs = list({id(x): table[id(x)] for x in call.inputs}.values())
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         try:
             with tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
-                outputs = keras.tree.flatten(operation(*args, **kwargs))
+                outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
             linear = [tangent.jvp(y) for y in outputs]
         except (TypeError, NotImplementedError, LookupError) as error:  # a loop, an operation without a derivative
             raise _unknown_bias(call) from error

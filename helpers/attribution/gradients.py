@@ -38,8 +38,8 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
     Args:
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw.
-        target: None (each picture's most probable class), an int, one int for each picture, or a function
-            `outputs → (B,)`.
+        target: None (each picture's own answer: its most probable class, or of one sigmoid below 0.5 the negative of
+            the output), an int, one int for each picture, or a function `outputs → (B,)`.
         batch: pictures computed at a time.
         progress: show a bar.
 
@@ -47,7 +47,7 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
         float32 of the shape of `images`: score per unit of the pixel.
 
     Raises:
-        ValueError: pictures or a target that do not fit the model.
+        ValueError: pictures or a target that do not fit the model, a score without a gradient.
     """
     task = shared.prepare(model, images, target, resolve=False)
     return task.answer(_gradient(task, batch, progress))
@@ -77,7 +77,8 @@ def guided_backprop(model, images, target=None, *, batch=16, progress=False):
     Args, returns: as `saliency`.
 
     Raises:
-        ValueError: as `saliency`; a network without any ReLU, which the rule would not change.
+        ValueError: as `saliency`; a network without any ReLU, which the rule would not change, or with one that it
+            cannot reach.
     """
     return _ruled(model, images, target, "guided", batch, progress)
 
@@ -106,8 +107,7 @@ def _gradient(task, batch, progress, rule=None):
 def _slopes(task, rule=None):
     """The pass `shared.gradients`, of the network with a rule for its ReLUs if there is one."""
     if rule:
-        ruled = engine.cached(task.model, ("relu_rule", rule), lambda: submodels.relu_rule(task.model, rule))
-        task = task._replace(model=ruled)
+        task = task._replace(model=submodels.relu_rule(task.model, rule))
     return shared.gradients(task)
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from .. import checks, submodels
 from ..submodels import engine, taps
-from ..submodels.graph import trace
+from ..submodels.graph import cached, trace
 from . import rules as rulebook
 from . import shared
 from .rules import FIRST, RULES, Options
@@ -236,7 +236,7 @@ def _opened(task, refuse):
         network = submodels.logits(task.model)
         return network, rulebook.plan(trace(network))
 
-    network, steps = engine.cached(task.model, ("relevance", tuple(map(id, task.model.layers))), build)
+    network, steps = cached(task.model, "relevance", build)
     for step in steps:
         refuse(step)
     return network, steps
@@ -251,9 +251,10 @@ def _wanted(network, layers):
 def _score(task):
     """`(flat list of logits, targets) → scores`, the softmax or sigmoid that `logits` took away put back."""
     graph, score = trace(task.model), task.score
-    makers = {id(call.outputs): call.operation for call in graph.calls}
-    names = [taps.activation_name(makers[id(x)]) for x in keras.tree.flatten(graph.outputs)]
-    heads = [{"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(name, tf.identity) for name in names]
+    heads = [
+        {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(ending.function, tf.identity)
+        for ending in taps.endings(task.model)
+    ]
 
     def of(outputs, targets):
         finished = [head(output) for head, output in zip(heads, outputs, strict=True)]

@@ -10,27 +10,21 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from ..submodels import kinds
 from ..submodels.graph import Call
-from ..submodels.taps import activation_name
 from . import shared
 
 _L = keras.layers
 
-# By class name, because Keras has many of these both as layers and as bare operations.
+# By class name, because Keras has many of these both as layers and as operations.
 _ROUTES = {
-    "Identity", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise",
-    "ActivityRegularization", "Concatenate", "Stack", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze",
-    "ExpandDims", "GetItem", "Flip", "ReverseChannels", "ZeroPadding2D", "Cropping2D", "CenterCrop",
+    "Concatenate", "Stack", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "GetItem", "Flip",
+    "ReverseChannels", "ZeroPadding2D", "Cropping2D", "CenterCrop", "Cast",
 }  # fmt: skip
 _WINNERS = {"MaxPooling2D", "GlobalMaxPooling2D", "Max"}
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Rescaling", "Normalization"}
 _AVERAGES = {"AveragePooling2D", "GlobalAveragePooling2D", "Average", "Mean", "Sum"}
 _SUMS = _AVERAGES | _ELEMENTWISE | {"CustomScaleLayer", "Resizing", "UpSampling2D"}
-_ACTIVATIONS = {"Activation", "ReLU", "LeakyReLU", "ELU"}
-_MIXES = {"softmax", "log_softmax", "logsoftmax", "sparsemax", "sparse_plus", "glu"}  # of each value with the others
-_BROKEN_LINES = {"relu", "relu6", "leaky_relu", "leakyrelu"}
-_KEEP_SIGN = _BROKEN_LINES | {"linear", "tanh", "elu", "selu", "celu"}
-_OPERATIONS = _KEEP_SIGN | {"sigmoid", "silu", "gelu", "softplus", "softsign", "hardsigmoid", "hardsilu", "mish"}
 
 
 class Step(NamedTuple):
@@ -44,16 +38,12 @@ class Step(NamedTuple):
 
     @property
     def activation(self):
-        """Name of the function that the operation is or ends in; None where it has none."""
-        return activation_name(self.call.operation) if self.kind in ("linear", "activation") else None
+        """The `kinds.Function` that the operation is or ends in; None where it has none, or an unknown one."""
+        return kinds.activation(self.call) if self.kind in ("linear", "activation") else None
 
 
 def plan(graph):
     """The calls of a graph as `Step`s, in order. The kind of what nothing is known about is `"unknown"`."""
-    readers = {id(x): [None] for x in keras.tree.flatten(graph.outputs)}
-    for call in graph.calls:
-        for x in call.inputs:
-            readers.setdefault(id(x), []).append(call.operation)
     pixels = set(map(id, keras.tree.flatten(graph.inputs)))  # of pictures, or of pictures merely preprocessed
     nonnegative, steps = set(), []
     for call in graph.calls:
@@ -63,19 +53,18 @@ def plan(graph):
             kind = "preprocess"
         if on_pixels and kind != "linear":
             pixels.add(id(call.outputs))
-        relu = _is_relu(call.operation)
+        relu = _is_relu(call)
         if relu or inputs <= nonnegative and _keeps_sign(call, kind):
             nonnegative.add(id(call.outputs))
-        rectified = relu or all(map(_is_relu, readers.get(id(call.outputs), [None])))
+        rectified = relu or all(reader and _is_relu(reader) for reader in graph.readers(call.outputs) or [None])
         steps.append(Step(call, kind, on_pixels, inputs <= nonnegative, rectified))
     return steps
 
 
-def _is_relu(operation):
+def _is_relu(call):
     """Whether an operation is, or ends in, a ReLU that leaves nothing negative."""
-    function = getattr(operation, "activation", operation)  # which may be a layer
-    bent = getattr(function, "negative_slope", 0) or getattr(function, "threshold", 0)
-    return operation is not None and activation_name(operation) in ("relu", "relu6") and not bent
+    function = kinds.activation(call)
+    return function is not None and function.slope == 0
 
 
 def _keeps_sign(call, kind):
@@ -86,19 +75,24 @@ def _keeps_sign(call, kind):
 
 def _kind(call):
     operation, name = call.operation, type(call.operation).__name__
-    ours = type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0])
-    if not ours or not keras.backend.is_keras_tensor(call.outputs):
+    if not keras.backend.is_keras_tensor(call.outputs):
         return "unknown"
     if type(operation) in _LINEAR:
-        return "linear" if _channels_last(operation) else "unknown"
-    if name in _ACTIVATIONS or (not isinstance(operation, _L.Layer) and activation_name(operation) in _OPERATIONS):
+        known = _channels_last(operation) and (operation.__class__ not in kinds.KERNELS or kinds.activation(call))
+        return "linear" if known else "unknown"
+    if kinds.is_idle(call):
+        return "route"
+    function = kinds.activation(call)
+    if function and not function.is_affine:
         return "activation"
+    if type(operation).__module__.split(".")[0] not in ("keras", __name__.split(".")[0]):
+        return "sum" if function else "unknown"  # a name that anybody may have given
     if name in ("Multiply", "Divide", "TrueDivide") and not _has_one_factor(call):
         return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"
     for kind, names in (("route", _ROUTES), ("winner", _WINNERS), ("sum", _SUMS)):
         if name in names:
             return kind
-    return "unknown"
+    return "sum" if function else "unknown"
 
 
 def _channels_last(layer):
@@ -113,8 +107,9 @@ def _has_one_factor(call):
 
 
 def _is_preprocessing(call):
-    elementwise = type(call.operation).__name__ in _ELEMENTWISE | {"BatchNormalization"} and len(call.inputs) == 1
-    return elementwise and _kind(call) != "unknown" and call.inputs[0].shape == call.outputs.shape
+    elementwise = type(call.operation).__name__ in _ELEMENTWISE | {"BatchNormalization"} or kinds.activation(call)
+    single = len(call.inputs) == 1 and call.inputs[0].shape == call.outputs.shape
+    return bool(elementwise) and single and _kind(call) in ("linear", "sum")
 
 
 # ------------------------------------------------------------------------------------------------- the linear layers
@@ -193,12 +188,7 @@ _LINEAR = {
 
 def rerun(call, *inputs):
     """What a call makes of other tensors in the places of its symbolic ones, at inference, in float32."""
-    tensors = iter(inputs)
-    args, kwargs = keras.tree.map_structure(
-        lambda value: next(tensors) if keras.backend.is_keras_tensor(value) else value, (call.args, call.kwargs)
-    )
-    kwargs = {name: False if name == "training" else value for name, value in kwargs.items()}
-    return tf.cast(call.operation(*args, **kwargs), "float32")
+    return tf.cast(call.apply(inputs), "float32")
 
 
 def pull(function, inputs, signal):
@@ -352,8 +342,8 @@ def refuse_without_rule(step):
         problem = "it multiplies two tensors, and neither of them is a sum of contributions"
     elif step.kind == "unknown":
         problem = "there is no rule for it"
-    elif step.activation not in (*_KEEP_SIGN, None):
-        problem = f"its activation, {step.activation}, does not keep the sign of what it gets"
+    elif step.activation and not (step.activation.keeps_sign and step.activation.is_elementwise):
+        problem = f"its activation, {step.activation.name}, does not keep the sign of what it gets"
     if problem:
         instead = "relevance.deep_lift, or " if _has_multiplier(step) else ""
         _refuse(step, f"cannot hand relevance on: {problem}", instead)
@@ -366,7 +356,7 @@ def refuse_without_multiplier(step):
 
 
 def _has_multiplier(step):
-    return step.kind != "unknown" and step.activation not in _MIXES
+    return step.kind != "unknown" and (not step.activation or step.activation.is_elementwise)
 
 
 def _refuse(step, problem, instead):
@@ -401,7 +391,7 @@ def multiply_back(step, inputs, output, multiplier):
         return pull(lambda *x: rerun(call, *x), [(x + y) / 2 for x, y in zip(here, there, strict=True)], multiplier)
     if step.kind == "linear":
         layer = linear(operation)
-        if step.activation not in ("linear", None):
+        if step.activation and not step.activation.is_affine:
             multiplier *= _slope(step, lambda z: tf.cast(operation.activation(z), "float32"), layer(inputs[0]), output)
         return pull(layer, here, multiplier)
     return pull(lambda *x: rerun(call, *x), here, multiplier)
@@ -411,7 +401,7 @@ def _slope(step, function, z, y):
     """(y − ȳ) / (z − z̄); where the two points are too close to divide, the derivative between them."""
     (z, z_there), (y, y_there) = tf.split(z, 2), tf.split(y, 2)
     # Where a line bends, only the difference is exact; along a curve, rounding would drown the small ones.
-    close = tf.abs(z - z_there) <= (0.0 if step.activation in _BROKEN_LINES else 1e-3)
+    close = tf.abs(z - z_there) <= (0.0 if step.activation.is_rectifier else 1e-3)
     [derivative] = pull(function, [(z + z_there) / 2], tf.ones_like(y))
     return tf.where(close, derivative, tf.math.divide_no_nan(y - y_there, z - z_there))
 

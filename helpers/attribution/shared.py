@@ -12,10 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import submodels
 from ..pictures import images as pictures
-from ..submodels import engine, taps
-from ..submodels.graph import trace
+from ..submodels import engine, folding, taps
+from ..submodels.graph import cached, trace
 
 OWN = -1  # the target that stands for: whatever class is the most probable in this very pass
 AGAINST = -(2**31)  # the target that stands for: the negative of the only output, where one sigmoid answered no
@@ -64,15 +63,15 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     """
     trace(model)  # first, since it says best what is wrong with a model that is no graph
     batch, single = engine.as_batch(model, images)
-    network, changed = folded(model)
-    network = floating(model if changed & set(layers) else network, batch)
+    network, changed = folding.following(model)
+    network = _of_floats(model if changed & set(layers) else network, batch)
     if callable(target):
         _check_function(model, target)
         return Task(network, batch, np.zeros(len(batch), "int32"), _score_of(target), single, target)
     task = Task(network, batch, _checked_targets(model, target, len(batch)), _logit, single, None)
     binary = ends_in_one_sigmoid(model)
     if target is None and (resolve or binary):
-        outputs = engine.run(lambda x: only(network(x, training=False)), batch)
+        outputs = only(engine.run(network, batch))
         answers = np.where(outputs[:, 0] < 0.5, AGAINST, 0) if binary else outputs.argmax(-1)
         task = task._replace(targets=answers.astype("int32"))
     return task
@@ -105,7 +104,7 @@ def _score_of(function):
 
 def _check_function(model, function):
     """Refuse a target function whose scores are not one for each picture, as far as shapes tell: of 2, and of 3."""
-    last = engine.cached(model, "target function", dict)
+    last = cached(model, "target function", dict)
     if last.get("function") is function:
         return
     outputs = trace(model).outputs
@@ -151,81 +150,28 @@ def _checked_targets(model, target, count):
 
 def ends_in_one_sigmoid(model):
     """Whether the network puts out one probability for each picture, that of yes."""
-    graph = trace(model)
-    if len(model.outputs) != 1 or tuple(model.outputs[0].shape[1:]) != (1,):
-        return False
-    last = only(graph.outputs)
-    return any(call.outputs is last and taps.activation_name(call.operation) == "sigmoid" for call in graph.calls)
+    single = len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) == (1,)
+    return single and taps.endings(model)[0].function == "sigmoid"
 
 
-def floating(model, batch):
-    """The same network of one float32 tensor, where the reader's takes whole numbers, or its picture in a dict."""
+def _of_floats(model, batch):
+    """The same network of one float32 tensor, where it takes whole numbers, or its picture in a dict or a list."""
+    graph, [given] = trace(model), model.inputs
     bare = isinstance(model, keras.Sequential) or keras.backend.is_keras_tensor(model.input)
-    if bare and tf.as_dtype(model.inputs[0].dtype).is_floating:
+    if bare and keras.backend.is_float_dtype(given.dtype):
         return model
 
     def build():
-        graph = trace(model)
-        old = only(graph.inputs)
-        picture = keras.Input(old.shape[1:], dtype="float32", name=old.name)
-        values = {id(old): picture}
-        for call in graph.calls:
-            args, kwargs = keras.tree.map_structure(lambda x: values.get(id(x), x), (call.args, call.kwargs))
-            results = keras.tree.flatten(call.operation(*args, **kwargs))
-            values.update(zip(map(id, keras.tree.flatten(call.outputs)), results, strict=True))
-        network = keras.Model(
-            picture, keras.tree.map_structure(lambda x: values[id(x)], graph.outputs), name=model.name
-        )
-        for one, two in zip(*(keras.tree.flatten(engine.run(net, batch[:1])) for net in (model, network)), strict=True):
+        network, whole = graph._replace(inputs=only(graph.inputs)).model(), batch[:1].astype(given.dtype)
+        for one, two in zip(*(keras.tree.flatten(engine.run(net, whole)) for net in (model, network)), strict=True):
             if not np.allclose(one, two, rtol=1e-3, atol=1e-3 * np.abs(one).max()):
                 raise ValueError(
-                    f"Model {model.name!r} computes with whole numbers before it turns them into float32, so its "
+                    f"Model {model.name!r} computes with {given.dtype} before it turns that into float32, so its "
                     "pixels have no gradient. Rebuild it with keras.Input(shape, dtype='float32')."
                 )
         return network
 
-    return engine.cached(model, "floating", build)
-
-
-def folded(model):
-    """The network with BatchNorm folded, up to date with the weights of `model`, and what that has changed.
-
-    Returns:
-        `(network, changed)`: a `keras.Model` (the given one, where there is nothing to fold), and the set of names of
-        layers that put out something else in it than in the given one.
-    """
-
-    def build():
-        twin, report = submodels.fold_batchnorm(model, return_report=True, padding=True)
-        took = set(report.folded.values())
-        order = {call.name: index for index, call in enumerate(trace(model).calls)}
-        changed = took | set(report.padding)
-        changed |= {name for name, into in report.folded.items() if order[into] > order[name]}
-        sources = [trace(model).calls[order[name]].operation for name in sorted(took | set(report.folded))]
-        read = _fingerprint(sources)
-        return {"twin": twin, "changed": changed, "sources": sources, "read": read, "fingerprint": read()}
-
-    # What is not folded is shared with the model and follows it; what is folded is a copy, made again when it is stale.
-    state = engine.cached(model, ("folded", tuple(map(id, model.layers))), build)
-    if not state["sources"]:
-        return model, set()
-    fingerprint = state["read"]()
-    if fingerprint != state["fingerprint"]:
-        state["twin"].set_weights(submodels.fold_batchnorm(model, padding=True).get_weights())
-        state["fingerprint"] = fingerprint
-    return state["twin"], state["changed"]
-
-
-def _fingerprint(layers):
-    """A function that gives a few bytes which change with the weights of these layers, in a fraction of a pass."""
-    weights = [weight.value for layer in layers for weight in layer.weights]
-
-    @tf.function(autograph=False)
-    def read():
-        rows = [tf.reshape(weight, [1, -1]) for weight in weights]
-        return tf.concat([tf.raw_ops.Fingerprint(data=row, method="farmhash64") for row in rows], 0)
-
-    return lambda: read().numpy().tobytes() if weights else b""
+    return cached(model, "of floats", build)
 
 
 def compiled(task, name, function):
@@ -237,7 +183,7 @@ def compiled(task, name, function):
         function: of tensors, to tensors. It is kept, so it must not hold on to pictures: let it use `task.shell`.
     """
     # Of a reader's own function only the latest is kept: a new lambda with each call must not pile up.
-    slot = engine.cached(task.model, ("attribution", name, task.key is None), dict)
+    slot = cached(task.model, ("attribution", name, task.key is None), dict)
     if slot.get("key", slot) != task.key:
         ready = tf.function(function, autograph=False, reduce_retracing=True)
         slot["key"], slot["function"] = task.key, ready if task.key is None else _in_words(ready)
@@ -313,7 +259,7 @@ def layer_gradients(task, layers):
     """
     task, layers = task.shell, tuple(layers)
     graph = trace(task.model)
-    both = engine.cached(
+    both = cached(
         task.model,
         ("taps", layers),
         lambda: graph.model([{name: graph.tensor(name) for name in layers}, graph.outputs]),
@@ -341,13 +287,7 @@ def spatial_layer(model, layer=None):
     """
     graph = trace(model)
     if layer is not None:
-        tensor = graph.tensor(layer)
-        if not taps.is_spatial(tensor):
-            raise ValueError(
-                f"Layer {layer!r} of {model.name!r} puts out {getattr(tensor, 'shape', 'several tensors')}, which "
-                "has no spatial axes. submodels.layer_names(model, kind='spatial') lists the layers that have."
-            )
-        return graph.calls[graph.index(layer)].name
+        return graph.calls[graph.index(taps.spatial(model, layer))].name
     learned, found = set(), None  # the tensors that something with a kernel has worked on
     for call in graph.calls:
         operation, tensor = call.operation, call.outputs
@@ -361,7 +301,7 @@ def spatial_layer(model, layer=None):
             f"Model {model.name!r} has no layer with spatial axes after one with a kernel: there is no map to draw. "
             "gradients.saliency and perturbation.occlusion need none."
         )
-    return found
+    return taps.spatial(model, found)
 
 
 def _has_kernel(operation):
