@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from helpers import cam, engine, gradients, images, models, perturbation, relevance, submodels
 from helpers.attribution import shared
+from helpers.submodels import folding
 
 from . import zoo
 
@@ -119,10 +120,10 @@ def test_folding_follows_the_weights(functional):
 
 def test_weights_in_another_order_are_noticed():
     model, pictures = zoo.build("functional"), zoo.pictures(1)
-    before = shared.folded(model)[0](pictures)
+    before = folding.following(model)[0](pictures)
     kernel = model.get_layer("conv1").kernel
     kernel.assign(keras.ops.flip(kernel, 3))  # the same numbers: their sum would not tell
-    after = shared.folded(model)[0](pictures)
+    after = folding.following(model)[0](pictures)
     np.testing.assert_allclose(after, model(pictures), rtol=1e-4, atol=1e-5)
     assert np.abs(after - before).max() > 1e-3
 

@@ -167,9 +167,10 @@ def finer_cam(
     task, layers = _prepare(model, images, target, layer, resolve=listed)
     rivals = _rivals(model, compare, task.targets)
     # What is compared, and how strongly, travels with each picture: one compiled function serves them all.
-    rows = np.tile(np.r_[gamma, rivals].astype("float32"), (len(task.images), 1))
-    task = task._replace(score=_compared if listed else _told_apart, targets=np.c_[task.targets, rows])
-    return _answer(task, _maps(task, layers, f"finer_cam {listed}", _averaged, batch), upsample, rectify)
+    rows = np.tile(np.r_[gamma, rivals], (len(task.images), 1))
+    score = _compared if listed else _told_apart
+    task = task._replace(score=score, key=score, targets=np.c_[task.targets, rows].astype("float32"))
+    return _answer(task, _maps(task, layers, "finer_cam", _averaged, batch), upsample, rectify)
 
 
 def _rivals(model, compare, targets):
@@ -182,7 +183,9 @@ def _rivals(model, compare, targets):
         raise ValueError(f"compare={compare!r}: give a number of classes, or a list of classes.")
     if np.ndim(compare) == 0:
         if not 1 <= rivals[0] < classes:
-            raise ValueError(f"compare={compare!r}: {model.name!r} has {classes} classes, so 1 to {classes - 1}.")
+            raise ValueError(
+                f"compare={compare!r}: besides the target there are {classes - 1} classes: 1 to that many."
+            )
     elif not (0 <= rivals.min() and rivals.max() < classes):
         raise ValueError(f"compare={compare!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
     elif np.isin(targets, rivals).any():
@@ -249,7 +252,7 @@ def _first_component(matrix):
 
 
 def _no_class(outputs):
-    return tf.zeros(len(outputs))
+    return tf.zeros(tf.shape(shared.only(outputs))[0])
 
 
 def score_cam(
@@ -287,9 +290,9 @@ def score_cam(
     """
     task, layers = _prepare(model, images, target, layer, resolve=True)
     behind = shared.baseline(task, baseline)
-    for name in layers if channels is not None else ():
+    for name in layers:
         count = trace(task.model).tensor(name).shape[-1]
-        if checks.whole(channels, "channels") > count:
+        if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
             raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
     function = _masked(task)
 
@@ -401,7 +404,6 @@ def _prepare(model, images, target, layer, resolve=False):
     given = layer if isinstance(layer, (list, tuple)) else [layer]
     if not given:
         raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
-    trace(model)
     engine.as_batch(model, images)  # a picture of the wrong shape is to be said before a layer that is missing
     layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
     return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers

@@ -273,7 +273,7 @@ def adaptive(task, path, max_steps, tolerance, batch, bar):
     are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel.
 
     Returns:
-        `(attribution, change, used)`: `(H, W, C)` float64, f(end) − f(start), and the number of gradients.
+        `(attribution, change)`: `(H, W, C)` float64, and f(end) − f(start).
     """
     function, errors = shared.gradients(task), {}  # (share, share) of a piece → how much too large its sum is
 
@@ -303,7 +303,7 @@ def adaptive(task, path, max_steps, tolerance, batch, bar):
     total = np.zeros(task.images.shape[1:])
     for a, b in itertools.pairwise(line):
         total += part(a, b)
-    return total, line[-1].score - line[0].score, len(line)
+    return total, line[-1].score - line[0].score
 
 
 def _refinements(shares, errors, count):
@@ -325,7 +325,7 @@ def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress)
     checks.real(tolerance, "tolerance", above=0)
     with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
         found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
-    return np.stack([one[0] for one in found]), np.array([one[1] for one in found])
+    return tuple(map(np.stack, zip(*found, strict=True)))
 
 
 def gap(attributions, changes):

@@ -61,10 +61,12 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
         ValueError: no graph of layers, pictures of the wrong shape or with NaN, a target out of range or not one for
             each picture, an int for a model without one row of numbers for each picture.
     """
-    trace(model)  # first, since it says best what is wrong with a model that is no graph
     batch, single = engine.as_batch(model, images)
     network, changed = folding.following(model)
-    network = _of_floats(model if changed & set(layers) else network, batch)
+    graph = trace(model)
+    if changed & {graph.calls[graph.index(layer)].name for layer in layers}:
+        network = model
+    network = _of_floats(network, batch)
     if callable(target):
         _check_function(model, target)
         return Task(network, batch, np.zeros(len(batch), "int32"), _score_of(target), single, target)
@@ -287,7 +289,8 @@ def spatial_layer(model, layer=None):
     """
     graph = trace(model)
     if layer is not None:
-        return graph.calls[graph.index(taps.spatial(model, layer))].name
+        graph.index(layer)  # the input is no layer
+        return taps.spatial(model, layer)
     learned, found = set(), None  # the tensors that something with a kernel has worked on
     for call in graph.calls:
         operation, tensor = call.operation, call.outputs
