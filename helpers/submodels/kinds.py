@@ -55,6 +55,7 @@ _KNOWN = {"linear": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hard
 _KNOWN |= {name: getattr(keras.activations, name) for name in _NAMES.split()}
 
 
+@np.errstate(all="ignore")  # 1 / x is a function too
 def recognised(function, own=None, rank=2):
     """The `Function` that a callable of a tensor is, tried out on a few numbers; None if it takes none of them.
 
@@ -70,7 +71,11 @@ def recognised(function, own=None, rank=2):
         return np.asarray(tf.cast(function(tf.reshape(_NUMBERS, shape)), "float32")).reshape(_NUMBERS.shape)
 
     try:
-        with tf.init_scope(), warnings.catch_warnings():  # these are numbers, also while a graph is built
+        with (
+            tf.init_scope(),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+        ):  # these are numbers, also while a graph is built
             warnings.simplefilter("ignore")  # Keras's, of a softmax over one value
             values, alone, spread = at(1, *places, -1), at(-1, *places, 1), at(*grid)
             known = {name: np.asarray(one(_NUMBERS[None]))[0] for name, one in _KNOWN.items()}
