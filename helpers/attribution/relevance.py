@@ -136,19 +136,24 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
         values = _forward(graph, steps, tf.concat([pictures, baselines], 0))
         ends = [tf.split(values[id(x)], 2) for x in keras.tree.flatten(graph.outputs)]
         start = _mean_gradients(score, targets, ends)
-        change = tf.subtract(*(score(outputs, targets) for outputs in zip(*ends, strict=True)))
+        scores = tf.stack([score(outputs, targets) for outputs in zip(*ends, strict=True)], 1)
         multipliers = _walk(graph, steps, values, start, rulebook.multiply_back)
 
         def contributions(tensor):
             here, there = tf.split(values[id(tensor)], 2)
             return multipliers.get(id(tensor), tf.zeros_like(here)) * (here - there)
 
-        return contributions(_input(graph)), {name: contributions(tensor) for name, tensor in wanted.items()}, change
+        return contributions(_input(graph)), {name: contributions(tensor) for name, tensor in wanted.items()}, scores
 
     function = shared.compiled(task, ("deep_lift", tuple(wanted)), backward)
-    pixels, inside, changes = engine.run(function, task.images, task.targets, reference, batch=batch)
-    sums = pixels.sum((1, 2, 3), dtype="float64")
-    if (np.abs(sums - changes) > LOUD * np.maximum(np.abs(changes), 1e-3 * np.abs(pixels).sum((1, 2, 3)))).any():
+    pixels, inside, scores = engine.run(function, task.images, task.targets, reference, batch=batch)
+    sums, changes = pixels.sum((1, 2, 3), dtype="float64"), scores[:, 0] - scores[:, 1]
+    sizes = (
+        np.abs(changes),
+        1e-3 * np.abs(pixels).sum((1, 2, 3)),
+        1e-4 * np.abs(scores).max(1),
+    )  # the last two: rounding
+    if (np.abs(sums - changes) > LOUD * np.max(sizes, 0)).any():
         warnings.warn(
             f"The contributions add up to {sums}, and the scores change by {changes}: between the two outputs the "
             "target function has a bend (a maximum, a threshold) that the average of its gradients does not hit.",

@@ -24,6 +24,7 @@ _ROUTES = {
 _WINNERS = {"MaxPooling2D", "GlobalMaxPooling2D", "Max"}
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Rescaling", "Normalization"}
 _AVERAGES = {"AveragePooling2D", "GlobalAveragePooling2D", "Average", "Mean", "Sum"}
+_DIPS = {"silu", "gelu", "mish", "hard_silu"}  # fall before they rise: more is not always more
 _SUMS = _AVERAGES | _ELEMENTWISE | {"CustomScaleLayer", "Resizing", "UpSampling2D"}
 
 
@@ -49,7 +50,7 @@ def plan(graph):
     for call in graph.calls:
         inputs = set(map(id, call.inputs))
         kind, on_pixels = _kind(call), inputs <= pixels
-        if on_pixels and _is_preprocessing(call):
+        if on_pixels and _is_preprocessing(call, kind):
             kind = "preprocess"
         if on_pixels and kind != "linear":
             pixels.add(id(call.outputs))
@@ -78,21 +79,18 @@ def _kind(call):
     if not keras.backend.is_keras_tensor(call.outputs):
         return "unknown"
     if type(operation) in _LINEAR:
-        known = _channels_last(operation) and (operation.__class__ not in kinds.KERNELS or kinds.activation(call))
-        return "linear" if known else "unknown"
+        known = type(operation) is _L.BatchNormalization or kinds.activation(call)
+        return "linear" if known and _channels_last(operation) else "unknown"
     if kinds.is_idle(call):
         return "route"
-    function = kinds.activation(call)
-    if function and not function.is_affine:
-        return "activation"
-    if type(operation).__module__.split(".")[0] not in ("keras", __name__.split(".")[0]):
-        return "sum" if function else "unknown"  # a name that anybody may have given
-    if name in ("Multiply", "Divide", "TrueDivide") and not _has_one_factor(call):
-        return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"
-    for kind, names in (("route", _ROUTES), ("winner", _WINNERS), ("sum", _SUMS)):
-        if name in names:
-            return kind
-    return "sum" if function else "unknown"
+    if type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0]):  # else anybody's names
+        if name in ("Multiply", "Divide", "TrueDivide") and len(call.inputs) > 1:
+            return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"
+        for kind, names in (("route", _ROUTES), ("winner", _WINNERS), ("sum", _SUMS)):
+            if name in names and not (name.endswith("Divide") and call.args[0] is not call.inputs[0]):
+                return kind
+    function = kinds.activation(call) if kinds.is_function(call) else None
+    return "unknown" if function is None else "sum" if function.is_affine else "activation"
 
 
 def _channels_last(layer):
@@ -101,15 +99,11 @@ def _channels_last(layer):
     return getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
-def _has_one_factor(call):
-    """Whether a product or quotient is one of a tensor and a constant, the tensor on top."""
-    return len(call.inputs) == 1 and (type(call.operation).__name__ == "Multiply" or call.args[0] is call.inputs[0])
-
-
-def _is_preprocessing(call):
-    elementwise = type(call.operation).__name__ in _ELEMENTWISE | {"BatchNormalization"} or kinds.activation(call)
+def _is_preprocessing(call, kind):
+    """Whether each value is scaled and shifted by itself."""
+    sums = kind == "sum" and (type(call.operation).__name__ in _ELEMENTWISE or kinds.activation(call) is not None)
     single = len(call.inputs) == 1 and call.inputs[0].shape == call.outputs.shape
-    return bool(elementwise) and single and _kind(call) in ("linear", "sum")
+    return single and (sums or kind == "linear" and type(call.operation) is _L.BatchNormalization)
 
 
 # ------------------------------------------------------------------------------------------------- the linear layers
@@ -342,11 +336,15 @@ def refuse_without_rule(step):
         problem = "it multiplies two tensors, and neither of them is a sum of contributions"
     elif step.kind == "unknown":
         problem = "there is no rule for it"
-    elif step.activation and not (step.activation.keeps_sign and step.activation.is_elementwise):
+    elif step.activation and not _passes_relevance(step.activation):
         problem = f"its activation, {step.activation.name}, does not keep the sign of what it gets"
     if problem:
         instead = "relevance.deep_lift, or " if _has_multiplier(step) else ""
         _refuse(step, f"cannot hand relevance on: {problem}", instead)
+
+
+def _passes_relevance(function):
+    return function.keeps_sign and function.is_elementwise and function.name not in _DIPS
 
 
 def refuse_without_multiplier(step):
