@@ -75,8 +75,7 @@ INDEX = """<!doctype html>
 back. Page 3 holds the answers. Student copies have neither solutions nor outputs, and what there is to see in a picture
 is folded; the questions and the places for the answers are left. Instructor copies have everything, with the solutions
 unfolded. The pages are made for paper, A4 or Letter. The notebooks run where they are, and in the folder
-<code>notebooks</code> of any copy of
-the collection; on Colab they fetch it themselves.</p>
+<code>notebooks</code> of any copy of the collection; on Colab they fetch it themselves.</p>
 <table>
 <tr><th>notebook</th><th>on paper</th><th>for students</th><th>for the instructor</th></tr>
 {rows}
