@@ -143,7 +143,7 @@ def _for_paper(notebook, kind):
 
 
 def _spelled_out(id):
-    asked = exercises.PREDICTIONS[id]
+    asked = exercises.question(id, "prediction")
     options = "".join(f"<li>{option}</li>" for option in map(exercises.marked_up, asked.options))
     text = f'<div class="asked"><b>{id}</b> {exercises.marked_up(asked.question)}<ol>{options}</ol></div>'
     return nbformat.v4.new_markdown_cell(text)
