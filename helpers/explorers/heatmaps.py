@@ -116,7 +116,7 @@ class Heatmaps(ClassExplorer):
             ],
             description="Values",
             style=LABELLED,
-            layout={"max_width": "98%"},
+            layout={"width": "400px", "max_width": "98%"},
         )
         self.shared = widgets.Checkbox(description="One scale for all", indent=False)
         self.laid = widgets.Checkbox(description="Over the photograph", indent=False)

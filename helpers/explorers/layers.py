@@ -98,7 +98,7 @@ def layer_menu(shapes, layer, height, coarsest):
         value=fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map"),
         description="Layer",
         style=LABELLED,
-        layout={"max_width": "98%"},
+        layout={"width": "400px", "max_width": "98%"},
     )
 
 
