@@ -154,7 +154,7 @@ def test_student_copy_runs_where_it_is_and_beside_the_originals(collection, plac
     client.execute()
     said = "\n".join(text for cell in nb.code_cells(made) for text in nb.texts(cell))
     assert "koala" in said
-    assert "00.1: not answered yet." in said
+    assert "00.1: put your answer" in said
 
 
 def test_copy_far_from_the_collection_says_where_to_put_it(collection, tmp_path, monkeypatch):
