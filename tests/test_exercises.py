@@ -14,7 +14,7 @@ import tensorflow as tf
 from IPython.core.interactiveshell import InteractiveShell
 
 from helpers import exercises, images, models
-from helpers.exercises.kinds import Exercise, Prediction, number, numbers_in_order, word, words
+from helpers.exercises.kinds import Exercise, Prediction, number, numbers_in_order, word
 from tests.tools import notebook as nb
 
 ALL = {id: each for path in nb.paths() for id, each in exercises.questions(path.stem[:2]).items()}
@@ -34,7 +34,6 @@ def listed(monkeypatch):
     entries = {
         "01.1": Exercise(("first hint", "second hint"), number(compute), because="It is a quarter."),
         "01.2": Exercise(("think",), word(lambda: "Giant Panda")),
-        "01.3": Exercise(("think",), words(lambda: ["stem", "head"])),
         "01.4": Exercise(("think",), numbers_in_order(lambda: [1 / 3, 2], absolute=0.01)),
         "01.5": Exercise(("think",), number(lambda: 64 / 3, relative=0.01)),
     }
@@ -99,16 +98,6 @@ def test_right_word(listed, capsys, answer):
     assert "Right" in said(capsys, "01.2", answer)
 
 
-@pytest.mark.parametrize("answer", [["head", "stem"], ("Stem", "head"), {"stem", "head"}, np.array(["stem", "head"])])
-def test_right_words_in_any_order(listed, capsys, answer):
-    assert "Right" in said(capsys, "01.3", answer)
-
-
-@pytest.mark.parametrize("answer", [["stem"], ["stem", "stem"], ["stem", "head", "pool"]])
-def test_wrong_words(listed, capsys, answer):
-    assert "Hint: think" in said(capsys, "01.3", answer)
-
-
 @pytest.mark.parametrize(
     ("id", "answer", "kind"),
     [
@@ -117,9 +106,6 @@ def test_wrong_words(listed, capsys, answer):
         ("01.1", np.zeros((2, 3)), "an array of shape (2, 3)"),
         ("01.1", True, "a bool"),
         ("01.2", 3, "an int"),
-        ("01.3", "stem", "a str"),
-        ("01.3", 7, "an int"),
-        ("01.3", [1, 2], "a list"),
         ("01.4", ["one", 2], "a list"),
         ("01.1", tf.constant([0.25, 1]), "an array of shape (2,)"),
     ],

@@ -67,18 +67,6 @@ def word(compute):
     return accept
 
 
-def words(compute):
-    """Accepts the texts that `compute()` gives, all of them, in any order."""
-    compute = cache(compute)
-
-    def accept(answer):
-        if isinstance(answer, str) or not all(isinstance(item, str) for item in _items(answer)):
-            raise TypeError(f"The answer is a list of texts, such as ['cat', 'panda']; this is {kind_of(answer)}.")
-        return sorted(map(_plain, answer)) == sorted(map(_plain, compute()))
-
-    return accept
-
-
 def numbers_in_order(compute, absolute=1e-8):
     """Accepts the list of numbers that `compute()` gives, in its order, to an absolute tolerance."""
     compute = cache(compute)
@@ -142,10 +130,6 @@ def kind_of(answer):
         return f"an array of shape {answer.shape}"
     name = type(answer).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _items(answer):
-    return answer if isinstance(answer, list | tuple | set | np.ndarray) else [answer, ...]
 
 
 def _plain(text):

@@ -3,11 +3,9 @@
 import ipywidgets as widgets
 import keras
 import numpy as np
-import scipy.special
-import tensorflow as tf
 
 from .. import checks, models
-from ..submodels import engine
+from ..submodels import engine, kinds, taps
 from ..submodels.graph import trace
 from .frame import LABELLED, WRAPPED, Chooser, Explorer, short
 from .gallery import Cache
@@ -30,14 +28,15 @@ class Classes:
     """
 
     def __init__(self, model, labels=None):
-        shapes = [tuple(x.shape) for x in keras.tree.flatten(trace(model).outputs)]
+        tensors = keras.tree.flatten(trace(model).outputs)
+        shapes = [tuple(x.shape) for x in tensors]
         if len(shapes) != 1 or len(shapes[0]) != 2:
             raise ValueError(
                 f"Model {model.name!r} puts out {', '.join(map(str, shapes))}, not one number for each class, so there "
                 "is no class whose probability could change. explore.layers shows what its layers do."
             )
-        self._ends_in, self.outputs = final_function(model), shapes[0][-1]
-        self._is_yes_or_no = self.outputs == 1 and self._ends_in == "sigmoid"
+        self.outputs, self._left = shapes[0][-1], _left_to_apply(model, tensors[0])
+        self._is_yes_or_no = self.outputs == 1 and self._left == "linear"
         self._is_number = self.outputs == 1 and not self._is_yes_or_no
         if self._is_number and labels is None:
             labels = ["output 0"]
@@ -51,9 +50,8 @@ class Classes:
         """Of each class, `(classes,)`, for the outputs for one picture; None where nothing says that they are some."""
         if self._is_number:
             return None
-        given = self._ends_in and ("softmax" if self._ends_in == "linear" else "linear")
         try:
-            return models.probabilities(outputs[None], given)[0]
+            return models.probabilities(outputs[None], self._left)[0]
         except ValueError:  # a layer of the reader's own at the end, and values that could be this or that
             return None
 
@@ -84,6 +82,16 @@ class Classes:
         return checks.choose(words, self.names, "class", how)  # raises
 
 
+def _left_to_apply(model, output):
+    """What is still to be applied for probabilities, as `models.probabilities` takes it; None: nobody can know."""
+    try:
+        if taps.endings(model)[0].function != "linear":
+            return "linear"
+    except ValueError:  # a layer of the reader's own, of which the last step cannot be told
+        return None
+    return "softmax" if kinds.activation(trace(model).maker(output)) else None
+
+
 def _plain(name):
     return " ".join(name.casefold().replace("_", " ").split())
 
@@ -96,48 +104,6 @@ def _no(outputs):
 def percent(share):
     """`0.834` → `83.4 %`; what is less than half of the last digit says so."""
     return f"{share:.1%}".replace("%", " %") if share == 0 or share >= 0.0005 else "< 0.1 %"
-
-
-def final_function(model):
-    """What makes the last numbers of a network with one output: "softmax", "sigmoid", "linear", or None: unknown.
-
-    It is recognised by what it computes, so it may go by any name; what only reshapes its values is looked through.
-    """
-    graph = trace(model)
-    made = {id(tensor): call for call in graph.calls for tensor in keras.tree.flatten(call.outputs)}
-    tensor = keras.tree.flatten(graph.outputs)[0]
-    while id(tensor) in made:
-        call = made[id(tensor)]
-        has_weights = bool(getattr(call.operation, "weights", ()))
-        if len(call.inputs) != 1 or has_weights and not hasattr(call.operation, "activation"):
-            return None
-        name = _computes(call, call.operation.activation if has_weights else None)
-        if name != "linear" or has_weights:
-            return name
-        tensor = call.inputs[0]
-    return "linear"
-
-
-def _computes(call, function):
-    """The same of a `function` of values, or else of the call's own operation."""
-    source = call.inputs[0]
-    shape = [3 if length is None else length for length in (source.shape if function is None else call.outputs.shape)]
-    values = np.random.default_rng(0).normal(0, 2, [1, *shape[1:]]).astype("float32")
-    tensor = tf.cast(values, source.dtype)
-    if function is None:
-        arguments = keras.tree.map_structure(lambda x: tensor if x is source else x, (call.args, call.kwargs))
-        found = call.operation(*arguments[0], **arguments[1])
-    else:
-        found = function(tensor)
-    found = np.asarray(tf.cast(found, "float32"))
-    for name, expected in (
-        ("linear", values),
-        ("softmax", scipy.special.softmax(values, -1)),
-        ("sigmoid", scipy.special.expit(values)),
-    ):
-        if found.size == values.size and np.allclose(found.ravel(), expected.ravel(), atol=0.01):
-            return name
-    return None
 
 
 class ClassExplorer(Explorer):

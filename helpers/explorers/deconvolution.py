@@ -31,10 +31,9 @@ def cause(model, picture, layer, maps, channel, position, rule="deconv"):
         picture: `(H, W, C)` float32.
         maps: `(h, w, c)`, what the layer makes of it.
     """
-    back = engine.cached(model, ("explore back", layer, rule), lambda: submodels.deconvnet(model, layer, rule))
     seed = np.zeros_like(maps)
     seed[(*position, channel)] = maps[(*position, channel)]
-    pixels = engine.run(back, picture[None], seed[None])[0]
+    pixels = engine.run(submodels.deconvnet(model, layer, rule), picture[None], seed[None])[0]
     rows, columns = (np.flatnonzero(pixels.any(axis)) for axis in ((1, 2), (0, 2)))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if len(rows) else None
     return Cause(float(maps[(*position, channel)]), pixels, box)
@@ -61,9 +60,6 @@ class Deconvolution(ChannelExplorer):
         model: as for `explore.layers`, but a network that can be run backwards, with ReLUs; None for VGG19, of which
             the max-pooling layers have the switches that the paper is about.
         pictures, layer: as for `explore.layers`.
-
-    Returns:
-        An `ipywidgets` widget.
 
     Raises:
         ValueError: as for `explore.layers`, and for a first layer that cannot be run backwards.

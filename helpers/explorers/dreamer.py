@@ -64,16 +64,14 @@ class Dreamer(Explorer):
     The picture is that of `dream.deep_dream(model, picture, objective, octaves=…, steps=…, step=…)`, whose objective is
     the chosen layer or `(layer, channel)`, and all else as it is there by default. It is shown as it grows, then beside
     the photograph and wiped over it, with the objective before and after. A stopped dream is kept as it is. The first
-    two octaves are dreamt at once, which takes some seconds.
+    two octaves are dreamt at once, which takes some seconds, the others with the button, or with
+    `explorer.work.begin.click(); explorer.work.wait()`.
 
     Args:
         model: as for `explore.layers`, of fixed size or not: a network of fixed size dreams on pictures of its size,
             another one on 256 × 256 pixels. None for VGG19.
         pictures: as for `explore.layers`; with values from 0 to 255.
         layer: the layer to begin with, as for `explore.layers`; what comes before the first weights is not offered.
-
-    Returns:
-        An `ipywidgets` widget. `explorer.work.begin.click(); explorer.work.wait()` dreams before it is shown.
 
     Raises:
         ValueError: a network that takes other inputs, an unknown layer, `pictures` that cannot be read or dreamt.

@@ -248,8 +248,7 @@ class Activations:
 
     def _compute(self, picture, layer):
         layers = self._layers(layer)
-        network = engine.cached(self.model, ("explore", layers), lambda: submodels.activations(self.model, layers))
-        maps = engine.run(network, self.gallery[picture][None])
+        maps = engine.run(submodels.activations(self.model, layers), self.gallery[picture][None])
         self._compiled.add(layers)
         for name in layers:
             self.cache.put((picture, name), maps[name][0])

@@ -89,9 +89,6 @@ class Heatmaps(ClassExplorer):
             the function returns. None: six that take a few passes.
         labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
 
-    Returns:
-        An `ipywidgets` widget.
-
     Raises:
         ValueError: a network that takes other inputs, an unknown method, more than six, `pictures` that cannot be
             read, or another number of labels than of classes.

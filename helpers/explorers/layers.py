@@ -1,7 +1,6 @@
 """`explore.layers`: every channel of every layer, on any picture."""
 
 import html
-from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
@@ -18,22 +17,6 @@ LIVELIEST = 8  # channels that have a button
 PATCHES = 9
 # Where to begin in the bundled networks: a layer, and a channel of it that can be put into words, if there is one.
 BEGIN = {"efficientnet_lite0": ("block3b_add", 27), "vgg19": ("block4_conv2", None)}
-
-
-class Statistics(NamedTuple):
-    """A channel in numbers."""
-
-    mean: float
-    largest: float
-    contrast: float  # standard deviation over the map
-    zeros: float  # share of the map that is exactly zero
-    rank: int  # by contrast among all channels of the layer, from 1
-
-    @classmethod
-    def of(cls, values, channel, order):
-        """For the map `(h, w)` of a channel, `order` being that of `by_contrast`."""
-        rank = 1 + int(np.flatnonzero(order == channel)[0])
-        return cls(*map(float, (values.mean(), values.max(), values.std(), (values == 0).mean())), rank)
 
 
 def by_contrast(maps):
@@ -185,13 +168,12 @@ class ChannelExplorer(Explorer):
     def tell(self, values, field):
         """Write the statistics of the channel, `values` being its map."""
         order, _ = self.about_layer()
-        numbers = Statistics.of(values, self.channel.value, order)
+        rank = 1 + int(np.flatnonzero(order == self.channel.value)[0])
         sees = "an unknown part" if field is None else "{} × {} pixels".format(*field.size)
         self.statistics.value = html.escape(
-            f"Channel {self.channel.value} of {self.layer.value}: mean {short(numbers.mean)}, largest "
-            f"{short(numbers.largest)}, {numbers.zeros:.0%} zeros, contrast (standard deviation) "
-            f"{short(numbers.contrast)}: rank {numbers.rank} of {len(order)}. One unit sees {sees} "
-            "(its receptive field)."
+            f"Channel {self.channel.value} of {self.layer.value}: mean {short(values.mean())}, largest "
+            f"{short(values.max())}, {(values == 0).mean():.0%} zeros, contrast (standard deviation) "
+            f"{short(values.std())}: rank {rank} of {len(order)}. One unit sees {sees} (its receptive field)."
         )
 
     def summary(self):
@@ -211,9 +193,6 @@ class Layers(ChannelExplorer):
             bundled photographs, files, or anything else that `images.load` reads; or a dict name → picture. An array
             of the network's own shape is taken as it is, of a file that is not as wide as high the middle.
         layer: the layer to begin with, one of `submodels.layer_names(model, kind="spatial")`; None chooses one.
-
-    Returns:
-        An `ipywidgets` widget.
 
     Raises:
         ValueError: a network that takes other inputs, an unknown layer, or `pictures` that cannot be read.

@@ -32,16 +32,13 @@ class Occluder(ClassExplorer):
 
     Shows the picture exactly as the network gets it, with a frame around the patch, and the probabilities of the likely
     classes before and after. *Map everything* covers one place after the other and draws how far the score of the
-    chosen class falls: `perturbation.occlusion(model, picture, class, patch=…, fill=…)`.
+    chosen class falls: `perturbation.occlusion(model, picture, class, patch=…, fill=…)`. So does
+    `explorer.mapping.begin.click(); explorer.mapping.wait()`.
 
     Args:
         model: as for `explore.layers`, of classes; None for EfficientNet-Lite0.
         pictures: as for `explore.layers`.
         labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
-
-    Returns:
-        An `ipywidgets` widget. `explorer.mapping.begin.click(); explorer.mapping.wait()` draws the map before it is
-        shown.
 
     Raises:
         ValueError: a network that takes other inputs, or puts out something else than one number for each class;

@@ -178,9 +178,6 @@ class Training(Explorer):
         pictures: as for `explore.layers`; None for the bundled ones if the probe's values go to 255 (or there is no
             probe), and else for the probe alone, since only you know how pictures are scaled for your network.
 
-    Returns:
-        An `ipywidgets` widget.
-
     Raises:
         ValueError: no snapshots, or none of a convolution or of maps; `pictures` that cannot be read, or that the
             network cannot be run on because weights were not kept.
