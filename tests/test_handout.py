@@ -215,7 +215,7 @@ def test_student_copy_runs_where_it_is(collection):
     NotebookClient(made, timeout=CELL_TIMEOUT, startup_timeout=120, resources=resources).execute()
     said = "\n".join(text for cell in nb.code_cells(made) for text in nb.texts(cell))
     assert "koala" in said
-    assert "00.1: " in said
+    assert "00.1: put your answer" in said
     assert "Right" not in said
 
 
