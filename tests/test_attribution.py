@@ -66,7 +66,7 @@ def test_a_function_as_target_and_only_the_latest_is_kept(functional):
         task = shared.prepare(model, pictures, target)
         scores, _ = engine.run(shared.gradients(task), pictures, task.targets)
         np.testing.assert_allclose(scores, pick(model(pictures)), atol=1e-6)
-    slots = [value for key, value in model.__dict__["_helpers_cache"].items() if key[0] == "attribution"]
+    slots = [value for key, value in model.__dict__["_helpers_cache"].built.items() if key[0] == "attribution"]
     assert len(slots) == 1
 
 

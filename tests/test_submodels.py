@@ -71,14 +71,14 @@ def test_no_builder_changes_the_model_when_it_raises(builder):
 
 def test_no_builder_changes_a_model_that_it_fails_on_halfway():
     class Stubborn(L.Dense):
-        def get_config(self):
-            raise NotImplementedError
+        def call(self, x):
+            return tf.nn.relu(super().call(x))
 
     model = keras.Sequential(
         [keras.Input((8,)), L.Dense(4, activation="relu"), Stubborn(3, activation="relu", name="own")]
     )
     weights = [w.numpy().copy() for w in model.weights]
-    with pytest.raises(ValueError, match="'own'.*cannot be rebuilt"):
+    with pytest.raises(ValueError, match="ReLUs inside of 'own'"):
         submodels.relu_rule(model, "guided")
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.weights, strict=True))
     assert [layer.activation.__name__ for layer in model.layers] == ["relu", "relu"]

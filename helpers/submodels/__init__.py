@@ -7,9 +7,19 @@ A layer is named as `layer_names` lists it: by its bare name where that is uniqu
 call of a shared layer is `name#2`. A network inside the network goes by its own name.
 """
 
-from .backward import deconvnet
+from . import engine
 from .folding import fold_batchnorm
-from .relu import relu_rule
+from .relu import deconvnet, relu_rule
 from .taps import activations, flatten, layer_names, logits, split
 
-__all__ = ["activations", "deconvnet", "flatten", "fold_batchnorm", "layer_names", "logits", "relu_rule", "split"]
+__all__ = [
+    "activations",
+    "deconvnet",
+    "engine",
+    "flatten",
+    "fold_batchnorm",
+    "layer_names",
+    "logits",
+    "relu_rule",
+    "split",
+]

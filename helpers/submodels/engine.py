@@ -1,4 +1,4 @@
-"""Run one compiled function over many inputs: the only room that knows about `tf.function` and its cache."""
+"""Run a network over many inputs: compiled once, in passes of one size, with memory bounded by the batch."""
 
 import collections
 import concurrent.futures
@@ -6,11 +6,15 @@ import contextlib
 import contextvars
 import itertools
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
+
+from .graph import cached, is_open, trace
+from .kinds import channels_first
 
 _watcher = contextvars.ContextVar("watcher", default=None)  # each thread has its own
 
@@ -28,23 +32,6 @@ def watched(tell):
         _watcher.reset(token)
 
 
-def cached(model, key, build):
-    """Return `build()`, computed once for this model and this key.
-
-    The result lives exactly as long as the model, whatever it refers to: it is kept on the model itself, behind
-    Keras's back (Keras would track it as a part of the network), because a global table would keep every model alive.
-
-    Args:
-        model: a `keras.Model`.
-        key: hashable; say everything in it that the result depends on.
-        build: function without arguments.
-    """
-    store = model.__dict__.setdefault("_helpers_cache", {})
-    if key not in store:
-        store[key] = build()
-    return store[key]
-
-
 def compiled(model):
     """Return `model(x, training=False)` as a `tf.function`, compiled once for the model.
 
@@ -58,14 +45,17 @@ def compiled(model):
     """
 
     def build():
+        symbolic = getattr(model, "inputs", None)
+        structure = getattr(model, "input", None) if is_open(model) else None
+
         def forward(*inputs):
+            if isinstance(structure, dict):
+                return model(keras.tree.pack_sequence_as(structure, inputs), training=False)
             return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
-        try:
-            signature = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs]
-        except (AttributeError, TypeError):  # not built from symbolic inputs
+        if not symbolic:
             return tf.function(forward, reduce_retracing=True)
-        return tf.function(forward, input_signature=signature)
+        return tf.function(forward, input_signature=[tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in symbolic])
 
     return cached(model, "compiled", build)
 
@@ -81,21 +71,35 @@ def as_batch(model, images):
         `(batch, single)`: float32 `(B, H, W, C)`, and whether one picture without a batch axis was given.
 
     Raises:
-        ValueError: not a picture, a size that the model does not take, no picture at all, NaN or infinite pixels.
+        ValueError: a model without a graph or of another kind of input; not a picture, a size that the model does not
+            take, no picture at all, NaN or infinite pixels.
     """
-    batch = np.asarray(images, dtype="float32")
-    single = batch.ndim == 3
+    wanted = picture_shape(model)
+    if isinstance(images, (str, Path)):
+        raise ValueError(f"images is {str(images)!r}: give pixels, images.batch({str(images)!r}), not the path.")
+    if isinstance(images, tf.data.Dataset):
+        raise ValueError("images is a tf.data.Dataset: give one batch of it, next(iter(dataset)), its pictures alone.")
+    try:
+        batch = np.asarray(images, dtype="float32")
+    except (TypeError, ValueError):
+        shapes = sorted({np.shape(image) for image in images}) if isinstance(images, (list, tuple)) else "unknown"
+        raise ValueError(
+            f"images is a {type(images).__name__} with parts of shapes {shapes}, which is no array of numbers: give "
+            "pictures of one size, (B, H, W, C), as images.batch makes them."
+        ) from None
+    single = batch.ndim == 3 and not (wanted[2] == 1 and _fits(batch.shape[1:], wanted[:2]))
     if single:
         batch = batch[None]
+    shape = " × ".join("any" if want is None else str(want) for want in wanted)
     if batch.ndim != 4:
-        raise ValueError(f"images has shape {np.shape(images)}; give (B, H, W, C), or (H, W, C) for one picture.")
+        how = " A picture of one channel has that axis too: images[..., None]." if batch.ndim in (2, 3) else ""
+        raise ValueError(
+            f"images has shape {np.shape(images)}; give (B, H, W, C), or (H, W, C) for one picture, and model "
+            f"{model.name!r} takes {shape}.{how}"
+        )
     if len(batch) == 0:
         raise ValueError("images is empty: give at least one picture.")
-    if len(model.inputs) != 1:
-        raise ValueError(f"Model {model.name!r} takes {len(model.inputs)} inputs; this needs a model of one picture.")
-    wanted = tuple(model.inputs[0].shape[1:])
-    if len(wanted) != 3 or any(want not in (None, have) for want, have in zip(wanted, batch.shape[1:], strict=True)):
-        shape = " × ".join("any" if want is None else str(want) for want in wanted)
+    if not _fits(batch.shape[1:], wanted):
         raise ValueError(
             f"Model {model.name!r} takes pictures of {shape} (height × width × channels), and these are "
             f"{' × '.join(map(str, batch.shape[1:]))}. Resize them with images.batch(picture, size=(height, width)), "
@@ -104,6 +108,39 @@ def as_batch(model, images):
     if not np.isfinite(batch).all():
         raise ValueError("images has NaN or infinite pixels: nothing computed from them would mean anything.")
     return batch, single
+
+
+def _fits(shape, wanted):
+    return len(shape) == len(wanted) and all(w in (None, h) for w, h in zip(wanted, shape, strict=True))
+
+
+def picture_shape(model):
+    """(height, width, channels) of the one picture that a model takes, None where they are free.
+
+    Raises:
+        ValueError: a model without a graph, of several inputs, of signals or volumes, or with its channels first.
+    """
+    graph = trace(model)
+    inputs = keras.tree.flatten(graph.inputs)
+    if len(inputs) != 1:
+        raise ValueError(
+            f"Model {model.name!r} takes {len(inputs)} inputs, {[tuple(x.shape) for x in inputs]}; this needs a model "
+            "of one picture. Hold the others fixed: picture = keras.Input((height, width, channels)); "
+            "keras.Model(picture, model([picture, other])), other being a constant of shape (1, …)."
+        )
+    shape = tuple(inputs[0].shape[1:])
+    if len(shape) != 3:
+        what = {2: "signals (time × channels)", 4: "volumes or films"}.get(len(shape), "no pictures")
+        raise ValueError(
+            f"Model {model.name!r} takes inputs of shape (B, {', '.join(map(str, shape))}): {what}. This needs "
+            "pictures, (B, height, width, channels); submodels.activations shows the layers of any network."
+        )
+    if id(inputs[0]) in channels_first(graph):
+        raise ValueError(
+            f"Model {model.name!r} takes pictures with their channels first, {shape}, which would be read as "
+            f"{shape[0]} rows. Rebuild it with data_format='channels_last': the kernels stay as they are."
+        )
+    return shape
 
 
 def stream(function, *inputs, batch=16, progress=False, label=""):
@@ -137,14 +174,15 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
         raise ValueError(f"The inputs have different lengths: {sorted(lengths)}.")
     dtypes = [None] * len(inputs)
     if isinstance(function, keras.Model):
-        dtypes = [x.dtype for x in getattr(function, "inputs", None) or [tf.keras.backend.floatx()]]
+        symbolic = getattr(function, "inputs", None)
+        dtypes = [x.dtype for x in symbolic] if symbolic else [keras.backend.floatx()] * len(inputs)
         function = compiled(function)
     total = lengths.pop() if lengths else None
     lanes = 1 if batch == 1 or tf.config.list_physical_devices("GPU") else 2
     passes = _passes(inputs, dtypes, _sizes(total, batch // lanes, lanes))
 
     def evaluated(columns):
-        return keras.tree.map_structure(np.asarray, function(*map(tf.constant, columns)))
+        return keras.tree.map_structure(_plain, function(*map(tf.constant, columns)))
 
     with tqdm(total=total, desc=label, disable=not progress, leave=False) as bar:
         for rows, outputs in _side_by_side(evaluated, passes, lanes):
@@ -152,6 +190,11 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
                 tell(rows)
             yield outputs
             bar.update(rows)
+
+
+def _plain(values):
+    """As numpy; halves, of mixed precision, become float32, in which sums neither overflow nor lose what is small."""
+    return np.asarray(tf.cast(values, "float32") if values.dtype in (tf.float16, tf.bfloat16) else values)
 
 
 def _sizes(total, most, lanes):

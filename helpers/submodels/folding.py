@@ -1,13 +1,16 @@
 """Fold BatchNorm into the layer before or after it. Public as `submodels.fold_batchnorm`."""
 
+import inspect
 from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from .graph import replay, trace
+from .graph import cached, replay, trace
+from .kinds import CONVOLUTIONS, normalisation
 
-_FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
+_FOLDABLE = {*CONVOLUTIONS, keras.layers.Dense}
 
 
 class FoldReport(NamedTuple):
@@ -34,8 +37,7 @@ def fold_batchnorm(model, return_report=False, padding=False):
     Returns:
         A `keras.Model`; layers that took nothing in are shared with `model`, the others are new. The name of a folded
         BatchNorm stays valid as a layer name, and means the output of the layer that it went into (or, folded
-        into the layer after it, the input of that). With `return_report=True`, `(model, report)`: `report.folded` maps
-        BatchNorm names to the layer that took them, `report.left` maps the others to the reason; `len` counts.
+        into the layer after it, the input of that). With `return_report=True`, `(model, FoldReport)`.
     """
     graph = trace(model)
     plan, report = _plan(graph)
@@ -54,6 +56,48 @@ def fold_batchnorm(model, return_report=False, padding=False):
 
     result = replay(graph, replace).model()
     return (result, report) if return_report else result
+
+
+def following(model):
+    """The network with BatchNorm folded, up to date with the weights of `model`, and what that has changed.
+
+    What is not folded is shared with the model and follows it; what is folded is a copy, made again when it is stale.
+
+    Returns:
+        `(network, changed)`: a `keras.Model` (the given one, where there is nothing to fold), and the set of names of
+        layers that put out something else in it than in the given one.
+    """
+
+    def build():
+        network, report = fold_batchnorm(model, return_report=True, padding=True)
+        took = set(report.folded.values())
+        order = {call.name: index for index, call in enumerate(trace(model).calls)}
+        changed = took | set(report.padding)
+        changed |= {name for name, into in report.folded.items() if order[into] > order[name]}
+        sources = [trace(model).calls[order[name]].operation for name in sorted(took | set(report.folded))]
+        read = _fingerprint(sources)
+        return {"network": network, "changed": changed, "read": read, "state": read()}
+
+    kept = cached(model, "following", build)
+    if not kept["changed"]:
+        return model, set()
+    state = kept["read"]()
+    if state != kept["state"]:
+        kept["network"].set_weights(fold_batchnorm(model, padding=True).get_weights())
+        kept["state"] = state
+    return kept["network"], kept["changed"]
+
+
+def _fingerprint(layers):
+    """A function that gives a few bytes which change with the weights of these layers, in a fraction of a pass."""
+    weights = [weight.value for layer in layers for weight in layer.weights]
+
+    @tf.function(autograph=False)
+    def read():
+        rows = [tf.reshape(weight, [1, -1]) for weight in weights]
+        return tf.concat([tf.raw_ops.Fingerprint(data=row, method="farmhash64") for row in rows], 0)
+
+    return lambda: read().numpy().tobytes() if weights else b""
 
 
 def _plan(graph):
@@ -75,10 +119,10 @@ def _plan(graph):
             return "is an input or output of the network"
         call = graph.calls[index]
         layer = call.operation
-        if not isinstance(layer, _FOLDABLE):
+        if type(layer) not in _FOLDABLE:  # a subclass may do something else with its kernel
             return f"is a {type(layer).__name__}"
-        if isinstance(layer, keras.layers.Conv2DTranspose):
-            return "is a transposed convolution"
+        if layer.quantization_mode is not None or getattr(layer, "lora_enabled", False):
+            return "has a kernel that is put together from several"
         if times[id(layer)] > 1:
             return "is called more than once"
         if getattr(layer, "data_format", "channels_last") != "channels_last":
@@ -92,7 +136,7 @@ def _plan(graph):
         return None
 
     for call in graph.calls:
-        if not isinstance(call.operation, keras.layers.BatchNormalization):
+        if type(call.operation) is not keras.layers.BatchNormalization:
             continue
         layer, given = call.operation, call.inputs[0]
         if times[id(layer)] > 1 or layer.axis not in (-1, len(given.shape) - 1) or call.kwargs.get("training"):
@@ -105,11 +149,11 @@ def _plan(graph):
         following = readers.get(id(call.outputs), [None])
         why_after = takes(following[0], "before") if len(following) == 1 else "is not the only reader"
         if why_before is None:
-            plan.setdefault(before, []).append(("after", *_affine(layer)))
+            plan.setdefault(before, []).append(("after", *normalisation(layer)))
             source[id(call.outputs)] = before
             report.folded[call.name] = graph.calls[before].name
         elif why_after is None:
-            plan.setdefault(following[0], []).append(("before", *_affine(layer)))
+            plan.setdefault(following[0], []).append(("before", *normalisation(layer)))
             report.folded[call.name] = graph.calls[following[0]].name
         else:
             report.left[call.name] = f"what comes before it {why_before}; what comes after it {why_after}"
@@ -144,16 +188,7 @@ def _same_padding(layer, size):
     return tuple(map(along, size, layer.kernel_size, layer.strides, layer.dilation_rate))
 
 
-def _affine(layer):
-    """The BatchNorm as y = a·x + b, in float64: `(a, b)`, each `(channels,)`."""
-    mean, variance = (np.asarray(v, "float64") for v in (layer.moving_mean, layer.moving_variance))
-    scale = 1.0 / np.sqrt(variance + layer.epsilon)
-    if layer.scale:
-        scale = scale * np.asarray(layer.gamma, "float64")
-    shift = -scale * mean
-    if layer.center:
-        shift = shift + np.asarray(layer.beta, "float64")
-    return scale, shift
+_FOR_TRAINING = ("initializer", "regularizer", "constraint")
 
 
 def _folded_layer(layer, steps, **changes):
@@ -173,7 +208,11 @@ def _folded_layer(layer, steps, **changes):
             if last == first and depthwise:  # outputs run over (input channel, multiplier)
                 scale = scale.reshape(weights[last].shape[-2:])
             weights[last] = weights[last] * scale
-    twin = type(layer).from_config({**layer.get_config(), "use_bias": True, **changes})
+    # What decides what it computes, and nothing that a reader made for training (initialisers, regularisers).
+    names = [name for name in inspect.signature(type(layer).__init__).parameters if name in vars(layer)]
+    options = {name: getattr(layer, name) for name in names if not name.endswith((*_FOR_TRAINING, "lora_rank"))}
+    options |= {"use_bias": True, "dtype": layer.dtype_policy, **changes}
+    twin = type(layer)(name=layer.name, **options)
     twin.build(
         (None, *[None] * (len(weights[first].shape) - 2), weights[first].shape[-2] * getattr(layer, "groups", 1))
     )

@@ -1,17 +1,111 @@
 """Open a Keras network into one flat list of calls, and replay that list with some operations exchanged.
 
-This is the engine room of `submodels`. A network may hold networks; Keras has no public way to see through them,
-so the calls are recorded while the network's own graph is run once on new symbolic inputs.
+A network may hold networks; Keras has no public way to see through them, so the calls are recorded while the network's
+own graph is run once on new symbolic inputs. What is built from a network is remembered here too, and forgotten when
+the network changes.
 """
 
 import functools
 import inspect
+import operator
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
 
 from .. import checks
-from . import engine
+
+# ---------------------------------------------------------------------------------------- what was built, and when not
+
+
+class _Store:
+    """What was built from a network. No dict and no list, so that Keras does not take it for a part of the network."""
+
+    __slots__ = ("built", "settings")
+
+    def __init__(self):
+        self.built, self.settings = {}, None
+
+
+def cached(model, key, build):
+    """Return `build()`, computed once for this model and this key, as long as the model stays as it is.
+
+    It is kept on the model itself, because a global table would keep every model alive, and out of Keras's sight:
+    saving, loading and copying know nothing of it. All of it is dropped when a layer comes or goes, at any depth, or
+    an attribute of a layer gets another value (`layer.activation = …`, `layer.strides = …`). Weights may change as they
+    like: compiled functions read them anew.
+
+    Args:
+        model: a `keras.Model`.
+        key: hashable; say everything in it that the result depends on, besides the model.
+        build: function without arguments.
+    """
+    _refuse_what_is_no_model(model)
+    store = model.__dict__.get("_helpers_cache")
+    if store is None:
+        store = model.__dict__["_helpers_cache"] = _Store()
+    if store.settings is None or not _unchanged(store.settings, settings(model)):
+        store.built.clear()
+        store.settings = settings(model)
+    if key not in store.built:
+        store.built[key] = build()
+        store.settings = settings(model)  # a layer may note something when it is called
+    return store.built[key]
+
+
+def remembered(model, key, build):
+    """As `cached`, for a network that a reader gets hold of: it is built again if the reader has changed it."""
+    kept = cached(model, ("builder", *key), list)
+    if not kept or not _unchanged(kept[1], settings(kept[0])):
+        network = build()
+        kept[:] = network, settings(network)
+    return kept[0]
+
+
+def settings(model):
+    """All layers inside a network, at any depth, and what their attributes say: `[(layer, {name: value}), …]`."""
+    return [(layer, dict(vars(layer))) for layer in model._flatten_layers(include_self=False)]
+
+
+def _unchanged(before, now):
+    """Whether two `settings` say the same. The first look takes a twentieth of a millisecond for a hundred layers."""
+    if len(before) != len(now) or any(a is not b for (a, _), (b, _) in zip(before, now, strict=True)):
+        return False
+    if all(map(_same_objects, before, now)):
+        return True
+    return all(map(_same_settings, before, now))
+
+
+def _same_objects(before, now):
+    (_, old), (_, new) = before, now
+    return len(old) == len(new) and all(map(operator.is_, old.values(), new.values()))
+
+
+# What layers of Keras note when they are called.
+_NOTES = {"_called", "_dropout_mask", "_recurrent_dropout_mask"}
+_PLAIN = (bool, int, float, str, tuple)
+
+
+def _same_settings(before, now):
+    """As `_same_objects`, but for what is no setting: notes, symbolic tensors, what a network inside says of itself."""
+    (layer, old), (_, new) = before, now
+
+    def same(name):
+        a, b = old.get(name), new.get(name)
+        if (
+            a is b
+            or name in _NOTES
+            or keras.backend.is_keras_tensor(b)
+            or not hasattr(b, "numpy")
+            and hasattr(b, "graph")
+        ):
+            return True
+        return type(a) is type(b) and isinstance(a, _PLAIN) and a == b
+
+    return isinstance(layer, keras.Model) or all(map(same, old.keys() | new.keys()))
+
+
+# ------------------------------------------------------------------------------------------------------------- calls
 
 
 class Call(NamedTuple):
@@ -23,11 +117,25 @@ class Call(NamedTuple):
     args: tuple
     kwargs: dict
     outputs: Any  # symbolic tensor, or a structure of them
+    notes: dict  # what `kinds` has found out about it
 
     @property
     def inputs(self):
         """The symbolic tensors that the operation reads, as a flat list."""
         return [x for x in keras.tree.flatten((self.args, self.kwargs)) if keras.backend.is_keras_tensor(x)]
+
+    def bound(self, values):
+        """`(args, kwargs)` of the call, with other values in the places of `inputs`."""
+        values = iter(values)
+        flat = keras.tree.flatten((self.args, self.kwargs))
+        flat = [next(values) if keras.backend.is_keras_tensor(x) else x for x in flat]
+        return keras.tree.pack_sequence_as((self.args, self.kwargs), flat)
+
+    def apply(self, values, operation=None):
+        """The operation, or another one in its place, on other values in the places of `inputs`, as at inference."""
+        args, kwargs = self.bound(values)
+        training = {"training": False} if _takes_training(self.operation) else {}
+        return (operation or self.operation)(*args, **training | kwargs)
 
 
 class Graph(NamedTuple):
@@ -43,21 +151,57 @@ class Graph(NamedTuple):
         """A `keras.Model` from the network's inputs to `outputs`, by default the network's own."""
         model = keras.Model(self.inputs, self.outputs if outputs is None else outputs, name=self.name)
         if outputs is None:
-            engine.cached(model, ("graph", _layer_ids(model)), lambda: self)
+            cached(model, "graph", lambda: self)
         return model
 
-    def tensor(self, name):
-        """The output of the layer with this name. Raises a `ValueError` with the nearest names."""
+    def named(self, layer):
+        """The name of a layer that is given by name, as an object, or by its place in `layer_names`; −1 is the last."""
+        if isinstance(layer, keras.layers.Layer):
+            names = [call.name for call in self.calls if call.operation is layer]
+            return names[0] if names else self.named(layer.name)
+        if isinstance(layer, Integral) and not isinstance(layer, bool):
+            names = [call.name for call in self.calls if isinstance(call.operation, keras.layers.Layer)]
+            if not -len(names) <= layer < len(names):
+                raise ValueError(f"There is no layer {layer}: {self.name!r} has {len(names)}, 0 to {len(names) - 1}.")
+            return names[layer]
         how = f"submodels.layer_names(model) lists all {len(self.calls)} of {self.name!r}."
-        return self.tensors[checks.choose(name, self.tensors, "layer", how)]
+        return checks.choose(layer, self.tensors, "layer", how)
 
-    def index(self, name):
-        """The position in `calls` of the call that computes the tensor of this name."""
-        wanted = id(keras.tree.flatten(self.tensor(name))[0])
+    def tensor(self, layer):
+        """The output of a layer. Raises a `ValueError` with the nearest names."""
+        return self.tensors[self.named(layer)]
+
+    def index(self, layer):
+        """The position in `calls` of the call that computes the output of this layer."""
+        wanted = id(keras.tree.flatten(self.tensor(layer))[0])
         for index, call in enumerate(self.calls):
             if wanted in map(id, keras.tree.flatten(call.outputs)):
                 return index
-        raise ValueError(f"{name!r} is the input of {self.name!r}: nothing computes it. Name a layer.")
+        raise ValueError(f"{layer!r} is the input of {self.name!r}: nothing computes it. Name a layer.")
+
+    def readers(self, tensor):
+        """The calls that read a tensor, and None for each time that it is an output of the network."""
+        calls = [call for call in self.calls for x in call.inputs if x is tensor]
+        return calls + [None for x in keras.tree.flatten(self.outputs) if x is tensor]
+
+    def maker(self, tensor):
+        """The call that computes a tensor; None for an input of the network."""
+        return next((call for call in self.calls if any(x is tensor for x in keras.tree.flatten(call.outputs))), None)
+
+    def values(self, inputs, calls=None):
+        """What every call puts out, `{id of the symbolic tensor: value}`, for values of the inputs; they are in there.
+
+        Args:
+            inputs: a value, or a structure of them as `self.inputs`; or such a table, to go on from.
+            calls: only these; by default all.
+        """
+        table = inputs
+        if not isinstance(inputs, dict) or not all(isinstance(key, int) for key in inputs):
+            table = dict(zip(map(id, keras.tree.flatten(self.inputs)), keras.tree.flatten(inputs), strict=True))
+        for call in self.calls if calls is None else calls:
+            outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
+            table.update(zip(map(id, keras.tree.flatten(call.outputs)), outputs, strict=True))
+        return table
 
 
 class _Renamed(keras.layers.Layer):
@@ -83,6 +227,8 @@ class _Recorder:
 
     def record(self, path, operation, args, kwargs):
         stand_in = operation
+        if _trains_by_default(operation):  # augmentation: Keras leaves it on unless it is told
+            kwargs = {**kwargs, "training": False}
         if self.owner.setdefault(operation.name, operation) is not operation:
             if id(operation) not in self.renamed:
                 name = path.replace("/", ".")
@@ -92,7 +238,7 @@ class _Recorder:
                 self.renamed[id(operation)] = _Renamed(operation, name)
             stand_in = self.renamed[id(operation)]
         outputs = stand_in(*args, **kwargs)
-        self.calls.append(Call("", path, operation, args, kwargs, outputs))
+        self.calls.append(Call("", path, operation, args, kwargs, outputs, {}))
         return outputs
 
     def run(self, model, prefix, inputs, training=None):
@@ -105,7 +251,8 @@ class _Recorder:
                     kwargs = {**kwargs, "training": training}
                 if not is_open(operation):
                     return self.record(path, operation, args, kwargs)
-                self.nested[path] = self.run(operation, path + "/", args[0], kwargs.get("training", training))
+                given = args[0] if args else kwargs["inputs"]
+                self.nested[path] = self.run(operation, path + "/", given, kwargs.get("training", training))
                 return self.nested[path]
 
             return call
@@ -134,6 +281,10 @@ def _takes_training(operation):
     return isinstance(operation, keras.layers.Layer) and "training" in inspect.signature(operation.call).parameters
 
 
+def _trains_by_default(operation):
+    return _takes_training(operation) and inspect.signature(operation.call).parameters["training"].default is True
+
+
 def is_open(model):
     """Whether the network is a graph of layers that can be recorded (and not Python code of its own)."""
     if isinstance(model, keras.Sequential):
@@ -149,17 +300,23 @@ def _functional_class():
     return type(keras.Model(picture, keras.layers.Identity()(picture)))
 
 
-def _layer_ids(model):
-    return tuple(map(id, model.layers))  # a Sequential can grow; then its old graph is no longer its graph
-
-
-def new_input(tensor):
+def new_input(tensor, dtype=None):
     """A fresh `keras.Input` like this symbolic tensor, with a free batch axis."""
-    return keras.Input(shape=tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
+    return keras.Input(shape=tensor.shape[1:], dtype=dtype or tensor.dtype, name=tensor.name)
+
+
+def _refuse_what_is_no_model(model):
+    if not isinstance(model, keras.Model):
+        kind = type(model).__name__
+        how = " It is a network of Keras 2: save it as an .h5 file, and open that with keras.models.load_model."
+        old = type(model).__module__.startswith(("tf_keras", "tensorflow"))
+        raise ValueError(f"A keras.Model is needed, and this is a {kind}.{how if old else ''}")
 
 
 def trace(model):
-    """The network as a flat `Graph`, recorded once for each model.
+    """The network as a flat `Graph` of what it does at inference, recorded once for each model.
+
+    Pictures of whole numbers, `keras.Input(dtype="uint8")`, become float32: the same outputs, and there is a gradient.
 
     Args:
         model: functional or sequential `keras.Model`, networks inside it included.
@@ -167,8 +324,7 @@ def trace(model):
     Raises:
         ValueError: a network without a graph, with what to do about it.
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"A keras.Model is needed, and this is a {type(model).__name__}.")
+    _refuse_what_is_no_model(model)
     if isinstance(model, keras.Sequential) and not (model.layers and model.built):
         raise ValueError(
             f"Sequential model {model.name!r} does not know its input shape yet. Put keras.Input(shape=(height, "
@@ -180,14 +336,14 @@ def trace(model):
             "of layers to open. Rebuild it as a functional model, often simply with: "
             "inputs = keras.Input(shape=(height, width, channels)); keras.Model(inputs, model.call(inputs))."
         )
-    return engine.cached(model, ("graph", _layer_ids(model)), lambda: _trace(model))
+    return cached(model, "graph", lambda: _trace(model))
 
 
 def _trace(model):
     recorder = _Recorder()
     sequential = isinstance(model, keras.Sequential)
     old = model.inputs[0] if sequential else model.input
-    inputs = keras.tree.map_structure(new_input, old)
+    inputs = keras.tree.map_structure(lambda x: new_input(x, "float32" if _is_integer_picture(x) else None), old)
     outputs = recorder.run(model, "", inputs)
     calls = recorder.named_calls()
     tensors = {call.name: call.outputs for call in calls}
@@ -204,13 +360,17 @@ def _trace(model):
     return Graph(inputs, outputs, calls, tensors, model.name)
 
 
+def _is_integer_picture(tensor):
+    return len(tensor.shape) > 2 and not keras.backend.is_float_dtype(tensor.dtype)
+
+
 def replay(graph, replace=lambda call: call.operation, start=None):
     """Call the operations of a graph again, some of them exchanged; names stay valid.
 
     Args:
         graph: from `trace`.
         replace: function of a `Call` to the operation to use in its place, or to None, which passes the first
-            argument on (the call vanishes, and its name then means what it was given).
+            input on (the call vanishes, and its name then means what it was given).
         start: name of a layer whose output is to be the new graph's input, or a list of symbolic tensors of the graph,
             or None for the graph's own inputs. Calls that need something else are left out.
 
@@ -237,7 +397,7 @@ def replay(graph, replace=lambda call: call.operation, start=None):
         args, kwargs = renewed(call.args), renewed(call.kwargs)
         operation = replace(call)
         if operation is None:
-            outputs = args[0]
+            outputs = renewed(call.inputs[0])
         else:
             outputs = recorder.record(call.path, operation, args, kwargs)
             recorder.calls[-1] = recorder.calls[-1]._replace(name=call.name)
@@ -246,24 +406,11 @@ def replay(graph, replace=lambda call: call.operation, start=None):
     return Graph(inputs, renewed(graph.outputs), recorder.calls, tensors, graph.name)
 
 
-def with_activation(layer, activation):
-    """A twin of a layer that shares its weights and has another activation.
+def twin(layer, **attributes):
+    """Another layer that computes with the very variables and layers of this one, but for some attributes.
 
-    Args:
-        layer: a Keras layer with an `activation`, built.
-        activation: function of a tensor, or a Keras name.
+    It is no copy by configuration: whatever a layer holds, it has too, and nothing of it is made anew.
     """
-    try:
-        twin = type(layer).from_config({**layer.get_config(), "activation": "linear"})
-    except Exception as error:  # whatever a reader's own class raises there
-        raise ValueError(
-            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be rebuilt from its configuration, which is needed "
-            f"to give it another activation: {error}. Move its activation into a layer of its own, keras.layers.ReLU."
-        ) from error
-    for name, value in vars(layer).items():
-        if isinstance(value, keras.Variable):
-            setattr(twin, name, value)
-    twin.input_spec = layer.input_spec
-    twin.activation = keras.activations.get(activation)
-    twin.built = True
-    return twin
+    copy = object.__new__(type(layer))
+    copy.__dict__.update(vars(layer), _inbound_nodes=[], _outbound_nodes=[], **attributes)
+    return copy

@@ -5,8 +5,12 @@ import functools
 import keras
 import tensorflow as tf
 
-from .graph import replay, trace, with_activation
-from .taps import _is_activation, _relu_of, activation_name
+from .. import checks
+from .graph import new_input, remembered, replay, trace, twin
+from .kinds import activation, hidden_rectifiers, is_function, recognised
+from .taps import flatten, spatial
+
+RULES = ("guided", "deconv")
 
 
 class _RuledReLU(keras.layers.Layer):
@@ -49,37 +53,151 @@ def relu_rule(model, rule):
 
     Returns:
         A `keras.Model` with the weights and the layer names of `model`. Every ReLU follows the rule: as a layer, as
-        `activation=`, as a bare operation, with `max_value` or `negative_slope`; other activations keep their own.
+        `activation=`, as an operation, with a ceiling or a slope, by whatever name; other activations keep their own.
 
     Raises:
-        ValueError: an unknown rule, or a network without any ReLU, with the activations that it does have.
+        ValueError: an unknown rule; a network without any ReLU, with the activations that it does have; layers inside
+            of which there are ReLUs that cannot be reached, with their names.
     """
-    if rule not in ("guided", "deconv"):
-        raise ValueError(f"There is no ReLU rule {rule!r}: it is 'guided' or 'deconv'.")
+    checks.choose(rule, RULES, "ReLU rule")
     graph = trace(model)
-    if not any(_relu_of(call.operation) for call in graph.calls):
-        found = sorted(
-            {activation_name(call.operation) for call in graph.calls if hasattr(call.operation, "activation")}
+    functions = [activation(call) for call in graph.calls]
+    operations = [_operation(call, function, rule) for call, function in zip(graph.calls, functions, strict=True)]
+    hidden = [call.name for call, operation in zip(graph.calls, operations, strict=True) if operation is None]
+    if hidden:
+        raise ValueError(
+            f"There are ReLUs inside of {', '.join(map(repr, hidden))}, where the {rule!r} rule cannot reach them, and "
+            "with the others alone the result would be wrong. Take them out as layers of their own, keras.layers.ReLU, "
+            "or use a method that needs no rule, such as gradients.saliency or gradients.integrated_gradients."
         )
+    if all(operation is call.operation for call, operation in zip(graph.calls, operations, strict=True)):
+        found = {function.name for function in functions if function and not function.is_affine}
         raise ValueError(
             f"Model {model.name!r} has no ReLU, so the {rule!r} rule would change nothing. Its activations: "
-            f"{', '.join(name for name in found if name != 'linear') or 'none'}. Use a method that needs no ReLU, such "
+            f"{', '.join(sorted(found)) or 'none'}. Use a method that needs no ReLU, such "
             "as gradients.saliency or gradients.integrated_gradients, or a network with ReLUs."
         )
-    twins = {}
+    ruled = {}  # a layer that is called twice gets one twin
+    for call, operation in zip(graph.calls, operations, strict=True):
+        ruled.setdefault(id(call.operation), operation)
+    return remembered(model, ("relu_rule", rule), lambda: replay(graph, lambda call: ruled[id(call.operation)]).model())
 
-    def ruled(operation):
-        relu = _relu_of(operation)
-        if relu is None:
-            return operation
-        if _is_activation(operation):
-            return _RuledReLU(relu, rule, operation.name)
-        return with_activation(operation, functools.partial(_ruled, relu, rule))
 
-    def replace(call):
-        key = id(call.operation)
-        if key not in twins:
-            twins[key] = ruled(call.operation)
-        return twins[key]
+def _operation(call, function, rule):
+    """The operation of a call under a rule, or its own where there is no ReLU; None where there is one out of reach."""
+    operation = call.operation
+    if function and function.is_rectifier:
+        if is_function(call) and not getattr(operation, "weights", None):
+            return _RuledReLU(function.function, rule, operation.name)
+        return twin(operation, activation=functools.partial(_ruled, function.function, rule))
+    if function or not hidden_rectifiers(call):
+        return operation
+    own = recognised(operation.activation) if callable(vars(operation).get("activation")) else None
+    if own and own.is_rectifier:  # a reader's own layer, which may well have no other ReLU than that
+        if not hidden_rectifiers(call, twin(operation, activation=tf.identity)):
+            return twin(operation, activation=functools.partial(_ruled, operation.activation, rule))
+    return None
 
-    return replay(graph, replace).model()
+
+# -------------------------------------------------------------------------------------------------------- deconvnet
+
+
+class _Back(keras.layers.Layer):
+    """A signal at the end of a network, brought back to its picture: the vector–Jacobian product."""
+
+    def __init__(self, network, name):
+        super().__init__(name=name, dtype="float32")
+        self.network = network
+
+    def compute_output_spec(self, tensors):
+        return keras.KerasTensor(tensors[0].shape, "float32")
+
+    def call(self, tensors):
+        image, seed = tensors
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(image)
+            maps = self.network(image, training=False)
+        pixels = tape.gradient(maps, image, output_gradients=tf.cast(seed, maps.dtype))
+        if pixels is None:
+            raise ValueError(f"Nothing leads back from {self.network.name!r} to the picture: there is no gradient.")
+        return tf.cast(pixels, "float32")
+
+
+class _EvenPooling(keras.layers.Layer):
+    """Max-pooling that on the way back spreads each value evenly over its window, as far as that is in the map."""
+
+    def __init__(self, pool):
+        super().__init__(name=pool.name)
+        self.pool = pool
+        self.mean = getattr(keras.layers, type(pool).__name__.replace("Max", "Average"))(
+            pool.pool_size, pool.strides, pool.padding, pool.data_format
+        )
+
+    def call(self, x):
+        mean = self.mean(x)
+        return mean + tf.stop_gradient(self.pool(x) - mean)
+
+
+_POOLS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+
+
+def deconvnet(model, layer, rule="deconv", switches=True):
+    """A network that runs another one backwards: from what a layer puts out, back to pixels.
+
+    Every layer is undone in turn, last first: a transposed convolution spreads each value with the kernel that made it,
+    rectification keeps what is positive, and unpooling puts a value back where the maximum of its window was (the
+    **switch**). Biases play no part; where paths meet, what they bring back adds up. All of that is what the
+    gradient does, but for the ReLUs, which follow `relu_rule`: the deconvolutional network is the vector–Jacobian
+    product of the network under that rule.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+        layer: name of a layer with an output `(B, h, w, c)`.
+        rule: what happens on the way back through y = ReLU(x), with g the signal from above: `"deconv"`: ReLU(g), as
+            Zeiler and Fergus (2014, "Visualizing and Understanding Convolutional Networks") do; `"gradient"`: g where
+            something came through (0 < y < `max_value`), which makes the whole network the exact gradient; `"guided"`:
+            ReLU(g) where something came through (Springenberg et al. 2015).
+        switches: False spreads each pooled value evenly over its window instead: what is lost without the switches.
+
+    Returns:
+        A `keras.Model` from `[image (B, H, W, C), seed (B, h, w, c)]` to pixels `(B, H, W, C)` float32, signed. The
+        seed holds what to project: the layer's output with all but one value set to zero, say.
+
+    Raises:
+        ValueError: an unknown rule or layer, one without spatial axes; for the two rules with the name of an
+            activation that is no ReLU (sigmoid, swish), or of a product, which have no counterpart on the way back.
+    """
+    checks.choose(rule, (*RULES, "gradient"), "rule")
+    layer = spatial(model, layer)
+
+    def build():
+        part = flatten(trace(model).model(trace(model).tensor(layer)))
+        if not switches:
+            part = replay(trace(part), lambda call: _even(call.operation)).model()
+        if rule != "gradient":
+            for call in trace(part).calls:
+                _refuse_what_cannot_be_undone(call)
+            if any(activation(call) and activation(call).is_rectifier for call in trace(part).calls):
+                part = relu_rule(part, rule)
+        image, seed = new_input(trace(part).inputs), new_input(part.outputs[0], "float32")
+        return keras.Model([image, seed], _Back(part, "back")([image, seed]), name=f"{model.name}_back")
+
+    return remembered(model, ("deconvnet", layer, rule, switches), build)
+
+
+def _even(operation):
+    return _EvenPooling(operation) if type(operation) in _POOLS else operation
+
+
+def _refuse_what_cannot_be_undone(call):
+    function, kind = activation(call), type(call.operation).__name__
+    problem = None
+    if function and not (function.is_rectifier or function.is_affine):
+        problem = f"its activation, {function.name}, is no ReLU"
+    elif kind == "Multiply" and len(call.inputs) > 1:
+        problem = "a product of two tensors has no transposed counterpart"
+    if problem:
+        raise ValueError(
+            f"Layer {call.name!r} ({kind}) cannot be run backwards: {problem}. Choose a layer before it, or a method "
+            "that needs only gradients, such as gradients.saliency, or rule='gradient'."
+        )

@@ -1,22 +1,13 @@
-"""The builders: from a network, another network that shows what the first one computes on the way.
+"""The builders: from a network, another network that shows what the first one computes on the way."""
 
-Every builder takes any graph of layers (functional, sequential, nested, shared layers, several outputs), returns a
-`keras.Model` that shares the weights of the given one, and leaves that one exactly as it was.
-
-A layer is named as `layer_names` lists it: by its bare name where that is unique, else `outer/inner/name`; the second
-call of a shared layer is `name#2`. A network inside the network goes by its own name.
-"""
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
+import tensorflow as tf
 
-from .graph import replay, trace, with_activation
-
-_KINDS = {
-    "conv": ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
-    + ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
-    "dense": ("Dense", "EinsumDense"),
-    "norm": ("BatchNormalization", "LayerNormalization", "GroupNormalization", "UnitNormalization"),
-}
+from .graph import cached, remembered, replay, trace, twin
+from .kinds import BY_NAME, activation, channels_first, is_function, is_idle, recognised
 
 
 def layer_names(model, kind=None):
@@ -52,15 +43,38 @@ def _is_kind(call, kind):
     if kind == "spatial":
         return is_spatial(call.outputs)
     if kind == "relu":
-        return _relu_of(call.operation) is not None
+        return activation(call) is not None and activation(call).is_rectifier
     if kind == "pool":
         return any("Pooling" in name for name in classes)
-    return any(name in classes for name in _KINDS.get(kind, (kind,)))
+    return any(name in classes for name in BY_NAME.get(kind, (kind,)))
 
 
 def is_spatial(tensor):
     """Whether this is one symbolic tensor `(B, H, W, C)`."""
     return keras.backend.is_keras_tensor(tensor) and len(tensor.shape) == 4
+
+
+def spatial(model, layer):
+    """The name of a layer whose output is one map for each channel, `(B, h, w, c)`.
+
+    Raises:
+        ValueError: no such layer, or one without spatial axes, or with its channels before them.
+    """
+    graph = trace(model)
+    name = graph.named(layer)
+    tensor = graph.tensor(name)
+    if not is_spatial(tensor):
+        raise ValueError(
+            f"Layer {name!r} of {model.name!r} puts out {getattr(tensor, 'shape', 'several tensors')}, which has no "
+            "spatial axes: (B, height, width, channels) is needed. submodels.layer_names(model, kind='spatial') lists "
+            "the layers that have."
+        )
+    if id(tensor) in channels_first(graph):
+        raise ValueError(
+            f"Layer {name!r} of {model.name!r} has its channels first, (B, channels, height, width). Rebuild the "
+            "network with data_format='channels_last': the kernels stay as they are."
+        )
+    return name
 
 
 def flatten(model):
@@ -77,7 +91,7 @@ def flatten(model):
     Raises:
         ValueError: a network that is no graph of layers, with what to do about it.
     """
-    return trace(model).model()
+    return remembered(model, ("flatten",), lambda: trace(model).model())
 
 
 def activations(model, layers):
@@ -85,19 +99,47 @@ def activations(model, layers):
 
     Args:
         model: a `keras.Model` that is a graph of layers.
-        layers: a name, or several, as `layer_names` lists them.
+        layers: a name, or several, as `layer_names` lists them; or layers themselves, or their places in that list.
 
     Returns:
         A `keras.Model` from the input of `model` to a dict: each name as it was asked for → what the layer puts out.
+        What is only there for training, such as augmentation, is off.
 
     Raises:
         ValueError: no name, or one that is not in the model.
     """
-    layers = [layers] if isinstance(layers, str) else list(layers)
-    if not layers:
-        raise ValueError("No layer is asked for: give at least one of submodels.layer_names(model).")
     graph = trace(model)
-    return graph.model({name: graph.tensor(name) for name in layers})
+    several = isinstance(layers, (list, tuple, set, dict)) or type(layers).__name__ == "dict_keys"
+    names = tuple(map(graph.named, layers if several else [layers]))
+    if not names:
+        raise ValueError("No layer is asked for: give at least one of submodels.layer_names(model).")
+    return remembered(model, ("activations", names), lambda: graph.model({name: graph.tensor(name) for name in names}))
+
+
+def cut(model, layer):
+    """What comes before and after any layer: `(body, head)` with `head(body(x)) == model(x)`.
+
+    Unlike with `split` the layer need not be a bottleneck: the body puts out a list, the layer's own output and then
+    whatever else paths around the layer carry past it.
+    """
+    graph = trace(model)
+    own, end = graph.tensor(layer), graph.index(layer) + 1
+    made = keras.tree.flatten([graph.inputs, [call.outputs for call in graph.calls[:end]]])
+    read = {id(x) for x in keras.tree.flatten([graph.outputs, [call.inputs for call in graph.calls[end:]]])}
+    border = [own, *(x for x in made if id(x) in read and x is not own)]
+
+    def build():
+        return graph.model(border), _closed(replay(graph, start=border))
+
+    return cached(model, ("cut", graph.named(layer)), build)
+
+
+def _closed(graph):
+    """The model of a graph; after the last layer nothing is left to do, and Keras wants something in a model."""
+    inputs = set(map(id, keras.tree.flatten(graph.inputs)))
+    if not inputs & set(map(id, keras.tree.flatten(graph.outputs))):
+        return graph.model()
+    return keras.Model(graph.inputs, keras.tree.map_structure(lambda x: keras.layers.Identity()(x), graph.outputs))
 
 
 def split(model, layer):
@@ -124,10 +166,7 @@ def split(model, layer):
             f"Model {model.name!r} cannot be cut at {layer!r}: what comes after it also reads something from before "
             f"it (a skip connection, or a branch). It can be cut {instead}."
         )
-    head = replay(graph, start=layer)
-    if head.outputs is head.inputs:  # cut after the last layer: Keras wants something in a model
-        return graph.model(tensor), keras.Model(head.inputs, keras.layers.Identity()(head.inputs))
-    return graph.model(tensor), head.model()
+    return graph.model(tensor), _closed(replay(graph, start=[tensor]))
 
 
 def bottlenecks(graph):
@@ -155,6 +194,60 @@ def bottlenecks(graph):
     return positions
 
 
+class Ending(NamedTuple):
+    """How one output of a network comes out of its scores."""
+
+    tensor: Any  # the output
+    calls: list  # what ends in, or is, the function, and then only reshapes; all of it in order
+    function: str  # "softmax", "sigmoid", or "linear" where nothing is to be taken away
+
+
+def endings(model):
+    """The `Ending` of each output, in the order of `keras.tree.flatten(model.outputs)`.
+
+    A softmax or sigmoid counts by whatever name it goes, as `activation=` or as an operation, also with layers behind
+    it that only reshape or do nothing.
+    """
+    graph, found = trace(model), []
+    for output in keras.tree.flatten(graph.outputs):
+        tensor, calls = output, []
+        while (call := graph.maker(tensor)) and _passes_on(call):
+            calls.insert(0, call)
+            tensor = call.inputs[0]
+        last = call and activation(call)
+        if last and last.name in ("softmax", "sigmoid"):
+            found.append(Ending(output, [call, *calls], last.name))
+        elif call and (name := _ending_of_own(call)):
+            found.append(Ending(output, [call, *calls], name))
+        else:
+            found.append(Ending(output, [], "linear"))
+    return found
+
+
+def _passes_on(call):
+    reshapes = type(call.operation).__name__ in ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast")
+    single = len(call.inputs) == 1 and keras.backend.is_keras_tensor(call.outputs)
+    return single and (reshapes or is_function(call) and is_idle(call))
+
+
+def _ending_of_own(call):
+    """The name of the softmax or sigmoid in which a layer of the reader's own ends by its `activation`; or None."""
+    layer = call.operation
+    own = recognised(layer.activation) if callable(vars(layer).get("activation")) else None
+    if own is None or own.name not in ("softmax", "sigmoid"):
+        return None
+    random = np.random.default_rng(0)
+    inputs = [random.normal(size=[n or 4 for n in (2, *x.shape[1:])]).astype("float32") for x in call.inputs]
+    with tf.init_scope():
+        whole, scores = call.apply(inputs), call.apply(inputs, twin(layer, activation=tf.identity))
+        if np.allclose(whole, layer.activation(scores), 1e-4, 1e-5) and not np.allclose(whole, scores):
+            return own.name
+    raise ValueError(
+        f"Layer {call.name!r} ({type(layer).__name__}) has {own.name} as its activation, but that is not the last "
+        "thing that it does: its scores cannot be told. Move it into a layer of its own, keras.layers.Activation."
+    )
+
+
 def logits(model):
     """The network without the softmax or sigmoid at its end.
 
@@ -163,22 +256,49 @@ def logits(model):
 
     Returns:
         A `keras.Model` whose outputs are logits: the scores before a final `softmax` or `sigmoid`, whether that is a
-        layer of its own or the `activation=` of the last one. Each of several outputs is treated so; where there is
+        layer of its own or the `activation=` of the last one, and by whatever name (`tf.nn.softmax`). Each of several
+        outputs is treated so; what reads an output inside the network still gets what it got. Where there is
         nothing to remove, the outputs are those of `model`.
+
+    Raises:
+        ValueError: a layer of the reader's own whose softmax cannot be taken away, with its name.
     """
-    graph = trace(model)
-    final = {id(x) for x in keras.tree.flatten(graph.outputs)}
-    twins = {}
+    return remembered(model, ("logits",), lambda: _logits(model))
 
-    def replace(call):
-        if keras.backend.is_keras_tensor(call.outputs) and id(call.outputs) in final:
-            if activation_name(call.operation) in ("softmax", "sigmoid"):
-                if _is_activation(call.operation):
-                    return None
-                return twins.setdefault(id(call.operation), with_activation(call.operation, "linear"))
-        return call.operation
 
-    return replay(graph, replace).model()
+def _logits(model):
+    graph, scores = trace(model), {}
+    calls, tensors = list(graph.calls), dict(graph.tensors)
+    for ending in endings(model):
+        if id(ending.tensor) not in scores:
+            scores[id(ending.tensor)] = _without(ending, graph, calls, tensors)
+    outputs = keras.tree.map_structure(lambda x: scores[id(x)], graph.outputs)
+    return graph._replace(outputs=outputs, calls=calls, tensors=tensors).model()
+
+
+def _without(ending, graph, calls, tensors):
+    """The scores of an output; in `calls` and `tensors` new ones take the places of what nobody else reads."""
+    tensor = ending.tensor
+    for step, call in enumerate(ending.calls):
+        others = [
+            reader for reader in graph.readers(call.outputs) if reader and not any(reader is c for c in ending.calls)
+        ]
+        new = []
+        if step == 0 and is_function(call):
+            tensor = call.inputs[0]
+        elif step == 0:
+            name = f"{call.operation.name}_logits" if others else call.operation.name  # Keras wants names to differ
+            layer = twin(call.operation, activation=keras.activations.linear, name=name)
+            tensor = call.apply(call.inputs, layer)
+            new = [call._replace(name=name if others else call.name, operation=layer, outputs=tensor, notes={})]
+        else:
+            args, kwargs = call.bound([tensor])
+            tensor = call.operation(*args, **kwargs)
+            new = [call._replace(args=args, kwargs=kwargs, outputs=tensor, notes={})]
+        index = next(index for index, other in enumerate(calls) if other is call)
+        calls[index : index + 1] = [call, *new] if others else new
+        tensors.update({name: tensor for name, old in tensors.items() if old is call.outputs and not others})
+    return tensor
 
 
 def _is_activation(operation):
@@ -194,10 +314,3 @@ def activation_name(operation):
     if function is not None:
         return getattr(function, "__name__", type(function).__name__).lower()
     return type(operation).__name__.lower() if not getattr(operation, "weights", None) else None
-
-
-def _relu_of(operation):
-    """The rectifier that an operation is or ends in, as a function of a tensor, or None."""
-    if activation_name(operation) in ("relu", "relu6"):
-        return operation.activation if hasattr(operation, "activation") else operation
-    return None

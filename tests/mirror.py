@@ -1,11 +1,11 @@
-"""The deconvolutional network: every layer of a network mirrored. Public as `submodels.deconvnet`."""
+"""The deconvolutional network the slow way, every layer mirrored by hand: what `submodels.deconvnet` must equal."""
 
 import math
 
 import keras
 import tensorflow as tf
 
-from .graph import new_input, replay, trace
+from helpers.submodels.graph import new_input, replay, trace
 
 _L = keras.layers
 _UNCHANGED = (_L.Dropout, _L.SpatialDropout2D, _L.GaussianNoise, _L.GaussianDropout, _L.Identity)
