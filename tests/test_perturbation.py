@@ -636,7 +636,9 @@ def test_nothing_is_compiled_twice():
     for method, (_, options) in METHODS.items():
         run(method, model, picture, 0, **options)
     functions = {
-        key: value["function"] for key, value in model.__dict__["_helpers_cache"].built.items() if key[0] == "attribution"
+        key: value["function"]
+        for key, value in model.__dict__["_helpers_cache"].built.items()
+        if key[0] == "attribution"
     }
     before = {key: function.experimental_get_tracing_count() for key, function in functions.items()}
     for method, (_, options) in METHODS.items():
