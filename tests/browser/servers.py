@@ -54,13 +54,14 @@ def free_port():
 def running(command, port, folder, settings):
     """A server process in `folder`; yields its address once it listens. Its log is `settings`/log.txt.
 
-    settings: an empty folder; nothing that its user has configured counts, and nothing of it is changed.
+    settings: a folder; what its `config` says comes before what the environment says. Nothing that the user of this
+        machine has configured counts, and nothing of it is changed.
     """
     log = settings / "log.txt"
     own = {f"JUPYTER_{kind}_DIR": str(settings / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    environment = {**os.environ, **own, "IPYTHONDIR": str(settings / "ipython")}
+    own |= {"JUPYTER_PREFER_ENV_PATH": "0", "IPYTHONDIR": str(settings / "ipython")}
     with log.open("wb") as output:
-        process = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = psutil.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_for(port, process, log)
         yield f"http://127.0.0.1:{port}"

@@ -11,6 +11,7 @@ import helpers
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 START = FOLDER / "00_start_here.ipynb"
+APP = FOLDER / "app.ipynb"  # the page of `make app`: no chapter, so it has no number
 
 FOLD = '# @title Solution { display-mode: "form" }'  # first line of a solution: Colab folds the cell
 
@@ -43,7 +44,7 @@ environment.require()"""
 
 def paths():
     """All notebooks of the collection, in reading order."""
-    return sorted(FOLDER.glob("*.ipynb"))
+    return sorted(FOLDER.glob("[0-9]*.ipynb"))
 
 
 def read(path):
