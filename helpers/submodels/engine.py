@@ -140,8 +140,8 @@ def picture_shape(model):
         raise ValueError(
             f"Model {model.name!r} takes pictures with their channels first, {shape}, which would be read as "
             f"{shape[0]} rows. Rebuild it with data_format='channels_last' (its kernels stay as they are); or, for "
-            "what looks at pixels alone, put a layer in front: keras.Sequential([keras.Input((height, width, channels)), "
-            "keras.layers.Permute((3, 1, 2)), model])."
+            "what looks at pixels alone, put a layer in front: keras.Sequential([keras.Input((height, width, "
+            "channels)), keras.layers.Permute((3, 1, 2)), model])."
         )
     return shape
 
