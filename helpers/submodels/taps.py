@@ -166,7 +166,7 @@ def split(model, layer):
             f"Model {model.name!r} cannot be cut at {layer!r}: what comes after it also reads something from before "
             f"it (a skip connection, or a branch). It can be cut {instead}."
         )
-    return graph.model(tensor), _closed(replay(graph, start=[tensor]))
+    return graph.model(tensor), _closed(replay(graph, start=tensor))
 
 
 def bottlenecks(graph):
