@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import cached, remembered, replay, trace, twin
+from .graph import replay, trace, twin
 from .kinds import BY_NAME, activation, channels_first, is_function, is_idle, recognised
+from .memory import cached, remembered
 
 
 def layer_names(model, kind=None):
