@@ -355,7 +355,7 @@ def _ablation(task, layer, batch, progress):
 
     def ablated(channels, target, maps, *others):
         count = tf.shape(channels)[0]
-        kept = 1.0 - tf.one_hot(channels, tf.shape(maps)[-1])
+        kept = 1 - tf.one_hot(channels, tf.shape(maps)[-1], dtype=maps.dtype)
         rows = [maps * kept[:, None, None], *(tf.repeat(other[None], count, 0) for other in others)]
         return score(head(rows, training=False), tf.repeat(target, count))
 

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from ..submodels import engine
-from ..submodels.graph import cached, trace
+from ..submodels.graph import trace
 from ..submodels.kinds import is_idle
+from ..submodels.memory import cached
 from . import shared
 
 _L = keras.layers

@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from ..features import receptive
-from ..submodels.graph import cached, trace
+from ..submodels.graph import trace
+from ..submodels.memory import cached
 from ..submodels.taps import bottlenecks, is_spatial
 from . import shared
 

@@ -59,8 +59,11 @@ def meaningful_perturbation(
     steps, jitter, batch = (checks.whole(*one) for one in ((steps, "steps"), (jitter, "jitter", 0), (batch, "batch")))
     weights = [checks.real(learning_rate, "learning_rate", above=0)]
     weights += [checks.real(area, "area", least=0), checks.real(smoothness, "smoothness", least=0)]
-    fills, scores = masking.fills(task, fill, seed), shared.scores(task)
-    clean, filled = (engine.run(scores, shown, task.targets, batch=batch) for shown in (task.images, fills))
+    fills = masking.fills(task, fill, seed)
+    clean, _ = engine.run(
+        shared.gradients(task), task.images, task.targets, batch=batch
+    )  # refuses what has no gradient
+    filled = engine.run(shared.scores(task), fills, task.targets, batch=batch)
     idle = np.flatnonzero(clean - filled <= 1e-6 * np.abs(clean))
     if len(idle):
         warnings.warn(
@@ -110,7 +113,7 @@ def _descent(task, size):
         with tf.GradientTape() as tape:
             tape.watch(masks)
             value = loss(masks, pictures, fills, targets, clean, filled, move, area, smoothness)
-        gradient = shared.slopes(tape, value, masks)
+        gradient = tape.gradient(value, masks)
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         change = mean / (1 - 0.9**number) / (tf.sqrt(square / (1 - 0.999**number)) + 1e-8)
         return tf.stack([tf.clip_by_value(masks - rate * change, 0, 1), mean, square])

@@ -122,8 +122,8 @@ def sobol(
 
     task = shared.prepare(model, images, target)
     size = task.images.shape[1:3]
-    cells, designs = checks.pair(cells, "cells", most=size), checks.whole(designs, "designs", 2)
-    if designs & (designs - 1):
+    cells, designs = checks.pair(cells, "cells", most=size), checks.whole(designs, "designs")
+    if designs == 1 or designs & (designs - 1):
         raise ValueError(f"designs={designs}: give a power of 2, at least 2, which is what the sequence is even for.")
     fills, count = masking.fills(task, fill, seed), cells[0] * cells[1]
     one, two = np.split(qmc.Sobol(2 * count, seed=seed).random_base2(designs.bit_length() - 1).astype("float32"), 2, 1)

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from .. import checks, submodels
 from ..submodels import engine, taps
-from ..submodels.graph import cached, trace
+from ..submodels.graph import trace
+from ..submodels.memory import cached
 from . import rules as rulebook
 from . import shared
 from .rules import FIRST, RULES, Options

@@ -32,7 +32,7 @@ class Step(NamedTuple):
     """One call, as relevance and differences pass through it."""
 
     call: Call
-    kind: str  # "linear" (with a kernel), "sum" (linear without one), "route", "winner", "activation", "product" …
+    kind: str  # "linear" (with a kernel), "sum" (linear without one), "idle", "route", "winner", "activation" …
     on_pixels: bool  # nothing with a kernel lies between the picture and this
     nonnegative: bool  # the inputs are, whatever the picture
     rectified: bool  # a ReLU follows, or the operation ends in one
@@ -71,7 +71,7 @@ def _is_relu(call):
 def _keeps_sign(call, kind):
     has_constant = not isinstance(call.operation, _L.Layer) and len(call.inputs) < len(call.args)
     sums = type(call.operation).__name__ in _AVERAGES | {"Add"}
-    return kind in ("route", "winner") or sums and not has_constant
+    return kind in ("idle", "route", "winner") or sums and not has_constant
 
 
 def _kind(call):
@@ -82,7 +82,7 @@ def _kind(call):
         known = type(operation) is _L.BatchNormalization or kinds.activation(call)
         return "linear" if known and _channels_last(operation) else "unknown"
     if kinds.is_idle(call):
-        return "route"
+        return "idle"
     if type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0]):  # else anybody's names
         if name in ("Multiply", "Divide", "TrueDivide") and len(call.inputs) > 1:
             return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"
@@ -195,8 +195,9 @@ def pull(function, inputs, signal):
         tape.watch(inputs)
         outputs = function(*inputs)
     found = tape.gradient(outputs, inputs, output_gradients=signal)
-    if signal is None and not any(slope is not None for slope in found):
-        raise shared.without_gradient("the outputs")
+    known = [slope is not None for slope in found]
+    if not (any(known) if signal is None else all(known)):
+        raise shared.without_gradient("an output, or by what a layer was given")
     return [tf.zeros_like(x) if slope is None else slope for x, slope in zip(inputs, found, strict=True)]
 
 
@@ -225,7 +226,7 @@ def share(function, inputs, relevance, epsilon=0.0):
         tape.watch(inputs)
         z = function(*inputs)
     ratio = tf.math.divide_no_nan(relevance, z + epsilon * tf.where(z < 0, -1.0, 1.0))
-    slopes = tape.gradient(z, inputs, output_gradients=ratio, unconnected_gradients="zero")
+    slopes = shared.slopes(tape, z, inputs, "what a layer was given", ratio)
     return [x * slope for x, slope in zip(inputs, slopes, strict=True)]
 
 
@@ -318,7 +319,7 @@ def redistribute(step, inputs, relevance, rule, first, options):
     Returns:
         List of tensors, one for each input.
     """
-    if step.kind in ("activation", "preprocess"):
+    if step.kind in ("idle", "activation", "preprocess"):
         return [relevance]
     if step.kind in ("route", "winner"):
         return pull(lambda *x: rerun(step.call, *x), inputs, relevance)
@@ -381,8 +382,10 @@ def multiply_back(step, inputs, output, multiplier):
     """
     call, operation = step.call, step.call.operation
     here, there = zip(*[tf.split(x, 2) for x in inputs], strict=True)
+    if step.kind == "idle":
+        return [multiplier]
     if step.kind == "activation":
-        return [multiplier * _slope(step, lambda z: rerun(call, z), inputs[0], output)]
+        return [multiplier * _slope(step, lambda z: rerun(call, z), inputs[0])]
     if step.kind == "winner":
         return [_of_winners(call, inputs[0], output, multiplier)]
     if step.kind == "product":  # exact for a product: its gradient half-way
@@ -390,14 +393,14 @@ def multiply_back(step, inputs, output, multiplier):
     if step.kind == "linear":
         layer = linear(operation)
         if step.activation and not step.activation.is_affine:
-            multiplier *= _slope(step, lambda z: tf.cast(operation.activation(z), "float32"), layer(inputs[0]), output)
+            multiplier *= _slope(step, lambda z: tf.cast(operation.activation(z), "float32"), layer(inputs[0]))
         return pull(layer, here, multiplier)
     return pull(lambda *x: rerun(call, *x), here, multiplier)
 
 
-def _slope(step, function, z, y):
+def _slope(step, function, z):
     """(y − ȳ) / (z − z̄); where the two points are too close to divide, the derivative between them."""
-    (z, z_there), (y, y_there) = tf.split(z, 2), tf.split(y, 2)
+    (y, y_there), (z, z_there) = tf.split(function(z), 2), tf.split(z, 2)
     # Where a line bends, only the difference is exact; along a curve, rounding would drown the small ones.
     close = tf.abs(z - z_there) <= (0.0 if step.activation.is_rectifier else 1e-3)
     [derivative] = pull(function, [(z + z_there) / 2], tf.ones_like(y))

@@ -5,6 +5,7 @@ on the `Task` that comes back: the network with BatchNorm folded (the same funct
 pictures as a batch, and one target for each.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ import tensorflow as tf
 
 from ..pictures import images as pictures
 from ..submodels import engine, folding, taps
-from ..submodels.graph import cached, trace
+from ..submodels.graph import trace
+from ..submodels.memory import cached
 
 OWN = -1  # the target that stands for: whatever class is the most probable in this very pass
 AGAINST = -(2**31)  # the target that stands for: the negative of the only output, where one sigmoid answered no
@@ -105,12 +107,12 @@ def _score_of(function):
 
 
 def _check_function(model, function):
-    """Refuse a target function whose scores are not one for each picture, as far as shapes tell: of 2, and of 3."""
+    """Refuse a target function whose scores are not one for each picture, as far as shapes tell: of 2, and of 97."""
     last = cached(model, "target function", dict)
     if last.get("function") is function:
         return
     outputs = trace(model).outputs
-    for count in (2, 3):
+    for count in (2, 97):
         specs = keras.tree.map_structure(lambda x, n=count: tf.TensorSpec((n, *x.shape[1:]), x.dtype), outputs)
         trial = tf.function(lambda given: tf.convert_to_tensor(function(given)), autograph=False)
         try:
@@ -218,15 +220,16 @@ def scores(task):
     return compiled(task, "scores", forward)
 
 
-def slopes(tape, score, by, what="the pictures"):
+def slopes(tape, score, by, what="the pictures", signal=None):
     """The gradient of scores, float32, by a tensor or a structure of them. What has none is refused: it is not zero.
 
     Args:
         tape: `tf.GradientTape` that saw the score computed.
         score, by: tensors.
         what: words for `by`.
+        signal: what each score counts, 1 if it is None.
     """
-    found = tape.gradient(score, by)
+    found = tape.gradient(score, by, output_gradients=signal)
     if any(x is None for x in keras.tree.flatten(found)):
         raise without_gradient(what)
     return keras.tree.map_structure(lambda x: tf.cast(x, "float32"), found)
@@ -257,21 +260,20 @@ def gradients(task):
 def layer_gradients(task, layers):
     """A compiled function `(pictures, targets) → (scores, {layer: activation}, {layer: gradient by it})`, float32.
 
-    Nothing before the deepest of the layers is differentiated, and the network need not have a bottleneck there.
+    Nothing before the first of the layers is differentiated, and the network need not have a bottleneck there.
     """
     task, layers = task.shell, tuple(layers)
     graph = trace(task.model)
-    both = cached(
-        task.model,
-        ("taps", layers),
-        lambda: graph.model([{name: graph.tensor(name) for name in layers}, graph.outputs]),
-    )
+    stops = sorted({graph.index(name) + 1 for name in layers} | {len(graph.calls)})
 
     def backward(x, targets):
+        values = {id(only(graph.inputs)): tf.cast(x, only(graph.inputs).dtype)}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)  # else nothing is recorded; what no output needs is dropped when the function is compiled
-            activations, outputs = both(x, training=False)
-            score = task.score(outputs, targets)
+            for start, stop in itertools.pairwise([0, *stops]):  # what is watched as it is made has a gradient
+                values = graph.values(values, graph.calls[start:stop])
+                activations = {name: values[id(x)] for name in layers if id(x := graph.tensor(name)) in values}
+                tape.watch(activations)
+            score = task.score(keras.tree.map_structure(lambda x: values[id(x)], graph.outputs), targets)
         by_layer = slopes(tape, score, activations, " and ".join(map(repr, layers)))
         return score, keras.tree.map_structure(lambda x: tf.cast(x, "float32"), activations), by_layer
 
