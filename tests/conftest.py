@@ -5,7 +5,10 @@ import helpers  # noqa: F401, I001  (before Keras: it imports TensorFlow without
 import keras
 import matplotlib
 import matplotlib.pyplot
+import numpy as np
 import pytest
+
+from tests import zoo
 
 matplotlib.use("Agg")
 
@@ -15,3 +18,11 @@ def same_start_and_no_open_figures():
     keras.utils.set_random_seed(0)
     yield
     matplotlib.pyplot.close("all")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_networks_are_left_as_they_were():
+    yield
+    for model, weights in zoo.BUILT:
+        for found, wanted in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(found, wanted, err_msg=f"a test has changed {model.name} of zoo.common")
