@@ -551,7 +551,7 @@ def test_nothing_is_compiled_twice_and_no_other_pass_is_made(residual):
     run = engine.stream
     for count in (1, 2, 5, 16, 33):
         cam.grad_cam(model, zoo.pictures(count))
-    store = model.__dict__["_helpers_cache"]
+    store = model.__dict__["_helpers_cache"].built
     function = store["attribution", ("grad_cam", ("depthwise",)), True]["function"]
     assert function.experimental_get_tracing_count() <= 2  # one for a single picture, one for any number
     with pytest.MonkeyPatch.context() as patch:

@@ -668,12 +668,12 @@ def test_xrai_goes_from_the_darkest_and_the_brightest(residual):
 
 def test_segments_cover_the_picture_in_several_sizes():
     picture = images.batch(images.sample("koala"))[0]
-    masks = regions.segments(picture)
+    masks = regions.overlapping_segments(picture)
     assert masks.any(axis=0).all() and masks.shape[1:] == (224, 224)
     assert masks.mean((1, 2)).min() < 0.02 < 0.2 < masks.mean((1, 2)).max()
     assert (masks.sum(axis=0) > 6).any()  # margins overlap
     tall = images.resize(picture, (120, 80))
-    assert regions.segments(tall).shape[1:] == (120, 80)
+    assert regions.overlapping_segments(tall).shape[1:] == (120, 80)
 
 
 # FullGrad

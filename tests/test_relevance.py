@@ -555,10 +555,10 @@ def test_nothing_is_changed_compiled_twice_or_kept_alive():
     model, x = zoo.build("transfer"), zoo.pictures(1)
     before = [np.copy(weight) for weight in model.get_weights()]
     first = relevance.lrp(model, x, 1)
-    entries = set(model.__dict__["_helpers_cache"])
+    entries = set(model.__dict__["_helpers_cache"].built)
     np.testing.assert_array_equal(relevance.lrp(model, x, 1), first)
     relevance.lrp(model, x, 3)
-    assert set(model.__dict__["_helpers_cache"]) == entries
+    assert set(model.__dict__["_helpers_cache"].built) == entries
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     gone = weakref.ref(model)

@@ -43,13 +43,13 @@ def xrai(model, images, target=None, *, baseline=None, segments=None, batch=16, 
         model, task.images, targets, baseline=baseline, batch=batch, progress=progress, **options
     )
     maps = [
-        ranked(one.max(axis=-1), segments(picture) if segments is None else segments)
+        ranked(one.max(axis=-1), overlapping_segments(picture) if segments is None else segments)
         for one, picture in zip(found, task.images, strict=True)
     ]
     return task.answer(maps)
 
 
-def segments(picture):
+def overlapping_segments(picture):
     """Overlapping segments of several sizes, each with a margin for the edges: bool `(N, H, W)`.
 
     Args:

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import submodels
 from ..pictures import images as pictures
 from ..submodels import engine, taps
+from ..submodels.folding import following
 from ..submodels.graph import trace
 
 OWN = -1  # the target that stands for: whatever class is the most probable in this very pass
@@ -60,7 +60,7 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     """
     trace(model)  # first, since it says best what is wrong with a model that is no graph
     batch, single = engine.as_batch(model, images)
-    network, changed = folded(model)
+    network, changed = following(model)
     if changed & {_canonical(model, name) for name in layers}:
         network = model
     if callable(target):
@@ -117,47 +117,6 @@ def _checked_targets(model, target, count):
     if given.size and not (0 <= given.min() and given.max() < classes):
         raise ValueError(f"target={target!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
     return np.broadcast_to(given, count).astype("int32")
-
-
-def folded(model):
-    """The network with BatchNorm folded, up to date with the weights of `model`, and what that has changed.
-
-    Returns:
-        `(network, changed)`: a `keras.Model` (the given one, where there is nothing to fold), and the set of names of
-        layers that put out something else in it than in the given one.
-    """
-
-    def build():
-        twin, report = submodels.fold_batchnorm(model, return_report=True, padding=True)
-        took = set(report.folded.values())
-        order = {call.name: index for index, call in enumerate(trace(model).calls)}
-        changed = took | set(report.padding)
-        changed |= {name for name, into in report.folded.items() if order[into] > order[name]}
-        sources = [trace(model).calls[order[name]].operation for name in sorted(took | set(report.folded))]
-        read = _fingerprint(sources)
-        return {"twin": twin, "changed": changed, "sources": sources, "read": read, "fingerprint": read()}
-
-    # What is not folded is shared with the model and follows it; what is folded is a copy, made again when it is stale.
-    state = engine.cached(model, ("folded", tuple(map(id, model.layers))), build)
-    if not state["sources"]:
-        return model, set()
-    fingerprint = state["read"]()
-    if fingerprint != state["fingerprint"]:
-        state["twin"].set_weights(submodels.fold_batchnorm(model, padding=True).get_weights())
-        state["fingerprint"] = fingerprint
-    return state["twin"], state["changed"]
-
-
-def _fingerprint(layers):
-    """A function that gives a few bytes which change with the weights of these layers, in a fraction of a pass."""
-    weights = [weight.value for layer in layers for weight in layer.weights]
-
-    @tf.function(autograph=False)
-    def read():
-        rows = [tf.reshape(weight, [1, -1]) for weight in weights]
-        return tf.concat([tf.raw_ops.Fingerprint(data=row, method="farmhash64") for row in rows], 0)
-
-    return lambda: read().numpy().tobytes() if weights else b""
 
 
 def _canonical(model, name):
@@ -235,13 +194,7 @@ def spatial_layer(model, layer=None):
     """
     graph = trace(model)
     if layer is not None:
-        tensor = graph.tensor(layer)
-        if not taps.is_spatial(tensor):
-            raise ValueError(
-                f"Layer {layer!r} of {model.name!r} puts out {getattr(tensor, 'shape', 'several tensors')}, which "
-                "has no spatial axes. submodels.layer_names(model, kind='spatial') lists the layers that have."
-            )
-        return layer
+        return taps.spatial(model, layer)
     spatial = [
         call.name
         for call in graph.calls

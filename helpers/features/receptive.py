@@ -179,6 +179,7 @@ def reach(model, size=None):
     graph = trace(model)
     if not keras.backend.is_keras_tensor(graph.inputs) or len(graph.inputs.shape) != 4:
         raise ValueError(f"Receptive fields need a network with one input (B, H, W, C), which {model.name!r} is not.")
+    engine.picture_shape(model)
     batch, *own, channels = graph.inputs.shape
     if size is None and None in own:
         raise ValueError(f"{model.name!r} takes pictures of any size: say which, size=(height, width).")

@@ -87,7 +87,8 @@ def as_batch(model, images):
             f"images is a {type(images).__name__} with parts of shapes {shapes}, which is no array of numbers: give "
             "pictures of one size, (B, H, W, C), as images.batch makes them."
         ) from None
-    single = batch.ndim == 3 and not (wanted[2] == 1 and _fits(batch.shape[1:], wanted[:2]))
+    greys = batch.ndim == 3 and wanted[2] == 1 and _fits(batch.shape[1:], wanted[:2])  # (B, H, W)
+    single = batch.ndim == 3 and (not greys or _fits(batch.shape, wanted))
     if single:
         batch = batch[None]
     shape = " × ".join("any" if want is None else str(want) for want in wanted)
@@ -138,7 +139,9 @@ def picture_shape(model):
     if id(inputs[0]) in channels_first(graph):
         raise ValueError(
             f"Model {model.name!r} takes pictures with their channels first, {shape}, which would be read as "
-            f"{shape[0]} rows. Rebuild it with data_format='channels_last': the kernels stay as they are."
+            f"{shape[0]} rows. Rebuild it with data_format='channels_last' (its kernels stay as they are); or, for "
+            "what looks at pixels alone, put a layer in front: keras.Sequential([keras.Input((height, width, "
+            "channels)), keras.layers.Permute((3, 1, 2)), model])."
         )
     return shape
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import cached, replay, trace
+from .graph import cached, is_whole_picture, replay, trace
 from .kinds import CONVOLUTIONS, normalisation
 
 _FOLDABLE = {*CONVOLUTIONS, keras.layers.Dense}
@@ -64,7 +64,8 @@ def following(model):
     What is not folded is shared with the model and follows it; what is folded is a copy, made again when it is stale.
 
     Returns:
-        `(network, changed)`: a `keras.Model` (the given one, where there is nothing to fold), and the set of names of
+        `(network, changed)`: a `keras.Model` (the given one, where there is nothing to fold, with float32 in place of
+        whole numbers), and the set of names of
         layers that put out something else in it than in the given one.
     """
 
@@ -76,11 +77,11 @@ def following(model):
         changed |= {name for name, into in report.folded.items() if order[into] > order[name]}
         sources = [trace(model).calls[order[name]].operation for name in sorted(took | set(report.folded))]
         read = _fingerprint(sources)
+        if not changed:
+            network = trace(model).model() if any(map(is_whole_picture, model.inputs)) else model
         return {"network": network, "changed": changed, "read": read, "state": read()}
 
     kept = cached(model, "following", build)
-    if not kept["changed"]:
-        return model, set()
     state = kept["read"]()
     if state != kept["state"]:
         kept["network"].set_weights(fold_batchnorm(model, padding=True).get_weights())

@@ -343,7 +343,7 @@ def _trace(model):
     recorder = _Recorder()
     sequential = isinstance(model, keras.Sequential)
     old = model.inputs[0] if sequential else model.input
-    inputs = keras.tree.map_structure(lambda x: new_input(x, "float32" if _is_integer_picture(x) else None), old)
+    inputs = keras.tree.map_structure(lambda x: new_input(x, "float32" if is_whole_picture(x) else None), old)
     outputs = recorder.run(model, "", inputs)
     calls = recorder.named_calls()
     tensors = {call.name: call.outputs for call in calls}
@@ -360,7 +360,8 @@ def _trace(model):
     return Graph(inputs, outputs, calls, tensors, model.name)
 
 
-def _is_integer_picture(tensor):
+def is_whole_picture(tensor):
+    """Whether this symbolic input takes pictures, or signals, of whole numbers."""
     return len(tensor.shape) > 2 and not keras.backend.is_float_dtype(tensor.dtype)
 
 

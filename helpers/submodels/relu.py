@@ -6,9 +6,10 @@ import keras
 import tensorflow as tf
 
 from .. import checks
+from .engine import picture_shape
 from .graph import new_input, remembered, replay, trace, twin
 from .kinds import activation, hidden_rectifiers, is_function, recognised
-from .taps import flatten, spatial
+from .taps import spatial
 
 RULES = ("guided", "deconv")
 
@@ -168,10 +169,12 @@ def deconvnet(model, layer, rule="deconv", switches=True):
             activation that is no ReLU (sigmoid, swish), or of a product, which have no counterpart on the way back.
     """
     checks.choose(rule, (*RULES, "gradient"), "rule")
+    picture_shape(model)  # there must be one picture
     layer = spatial(model, layer)
 
     def build():
-        part = flatten(trace(model).model(trace(model).tensor(layer)))
+        graph = trace(model)
+        part = keras.Model(keras.tree.flatten(graph.inputs)[0], graph.tensor(layer), name=graph.name)
         if not switches:
             part = replay(trace(part), lambda call: _even(call.operation)).model()
         if rule != "gradient":

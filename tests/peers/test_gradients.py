@@ -335,7 +335,7 @@ def test_xrai(compare):
     options = dict(steps=16, **QUIET)
     ends = [np.full_like(picture, picture.min()), np.full_like(picture, picture.max())]
     base = gradients.integrated_gradients(case.model, picture, 105, baseline=ends, **options)
-    segments = regions.segments(picture)
+    segments = regions.overlapping_segments(picture)
     ours = gradients.xrai(case.model, picture, 105, segments=segments, **options)
     theirs = pair.XRAI().GetMask(picture, None, segments=list(segments), base_attribution=base)
     compare.same("XRAI", case.name, "PAIR", ours, theirs, "same segments and base attribution")
