@@ -13,6 +13,18 @@ from tests import zoo
 matplotlib.use("Agg")
 
 
+LONG = ("test_explorers.py", "02_", "04_", "03_", "06_", "05_", "01_", "test_app.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take minutes come first: at the end no worker waits for the other."""
+
+    def place(item):
+        return next((place for place, name in enumerate(LONG) if item.path.name.startswith(name)), len(LONG))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def same_start_and_no_open_figures():
     keras.utils.set_random_seed(0)
