@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from .graph import cached, is_open, trace
+from .graph import is_open, trace
 from .kinds import channels_first
+from .memory import cached
 
 _watcher = contextvars.ContextVar("watcher", default=None)  # each thread has its own
 

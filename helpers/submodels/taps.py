@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import cached, remembered, replay, trace, twin
+from .graph import replay, trace, twin
 from .kinds import BY_NAME, activation, channels_first, is_function, is_idle, recognised
+from .memory import cached, remembered
 
 
 def layer_names(model, kind=None):
@@ -166,7 +167,7 @@ def split(model, layer):
             f"Model {model.name!r} cannot be cut at {layer!r}: what comes after it also reads something from before "
             f"it (a skip connection, or a branch). It can be cut {instead}."
         )
-    return graph.model(tensor), _closed(replay(graph, start=[tensor]))
+    return graph.model(tensor), _closed(replay(graph, start=tensor))
 
 
 def bottlenecks(graph):
