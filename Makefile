@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make lab` opens the notebooks, `make test` runs every test.
 #
 #   make lab                        JupyterLab on the first notebook
-#   make app                        the explorers as an app in the browser, without code                ARGS=--no-browser
+#   make app                        the explorers as an app in the browser, without code      ARGS=--no-browser
 #   make test                       every test and every notebook      MARK="not registry" leaves a group out
 #   make run                        execute all notebooks, write a gallery to build/index.html
 #   make handout                    for a class: student and instructor copies, and pages to print, in build/handout/
@@ -24,8 +24,8 @@ COLAB_PYTHON ?= $(firstword $(shell for name in python3.12 python3 python $(HOME
 	$$name -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$name; done))
 BIN := .venv/bin
 MARK ?=
-ONLY ?= notebooks/*.ipynb
-APP ?= notebooks/07_explorers.ipynb
+ONLY ?= notebooks/[0-9]*.ipynb
+APP ?= notebooks/app.ipynb
 FOLDERS := helpers tests data notebooks
 
 .PHONY: help venv lab app test test-peers test-colab run handout notebooks gallery publish format lock clean
@@ -33,24 +33,22 @@ FOLDERS := helpers tests data notebooks
 help:
 	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
 
-# The stamp is newer than the lock file once everything is installed: a second call does nothing.
+# The stamp is newer than the lock file once everything is installed: a second call only writes the settings.
 venv: .venv/installed
+	@$(BIN)/python -m tests.tools.settings
 .venv/installed: requirements.lock
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 with the venv module was found. Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --no-input -r requirements.lock
 	@touch $@
 
-# A picture that a reader brings along comes in one message; a server that is not told so hangs up above 10 MB.
-MESSAGES = tornado_settings='{"websocket_max_message_size": 500000000}'
-
 lab: venv
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.$(MESSAGES) \
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
-# Each visitor gets a kernel of their own, which needs about a minute for the whole notebook: it appears cell by cell.
+# Each visitor gets a kernel of their own, of about 1 GB once an explorer is chosen.
 app: venv
-	$(BIN)/voila $(APP) --progressive_rendering=True --VoilaExecutor.timeout=600 --Voila.$(MESSAGES) $(ARGS)
+	$(BIN)/voila $(APP) $(ARGS)
 
 # In this order the longest, in a browser, come first: at the end nobody waits for one of them.
 test: venv

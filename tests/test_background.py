@@ -124,6 +124,23 @@ def test_a_long_part_can_be_stopped_within_it():
     assert "Stopped at 1 of 2." in counter.status.value
 
 
+def test_stopping_is_no_error():
+    counter = Counter()
+
+    def steps():
+        yield 1, 2, "the first"
+        try:
+            counter.counting.stop.click()
+            counter.counting.report("the second")
+        except Exception:  # as somebody would who catches all errors
+            counter.count = 99
+
+    counter.steps = steps
+    counter.counting.begin.click()
+    counter.counting.wait(SOON)
+    assert counter.count == 0 and "Stopped at 1 of 2." in counter.status.value
+
+
 def test_waiting_has_an_end():
     counter = Counter()
     counter.counting.wait(0)  # nothing was begun
@@ -137,7 +154,7 @@ def test_waiting_has_an_end():
 
 CELL = """
 import time
-from helpers import _background, _widgets
+from helpers.explorers import background, frame
 
 class Counter(frame.Explorer):
     def __init__(self):

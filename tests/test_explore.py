@@ -21,6 +21,7 @@ KEYBOARD = (
     *(widgets.Dropdown, widgets.IntSlider, widgets.FloatSlider, widgets.BoundedIntText, widgets.Button),
     *(widgets.Checkbox, widgets.ToggleButton, widgets.ToggleButtons, widgets.SelectionSlider, widgets.FileUpload),
     *(widgets.SelectMultiple, widgets.BoundedFloatText, widgets.RadioButtons, widgets.Select, widgets.Play),
+    widgets.Combobox,
 )
 SILENT = (widgets.Box, widgets.HTML, widgets.Image, widgets.IntProgress, widgets.Label)
 
@@ -122,6 +123,7 @@ def test_cache_stays_below_its_limit_and_drops_what_was_not_used_for_longest():
         assert cache.used <= 1000
     assert made == ["a", "b", "c"] and cache.used == 800
     assert "a" in cache and "b" not in cache and "c" in cache
+    assert cache.peek("b") is None and cache.peek("c") is cache.get("c", None)
     cache.put("c", np.zeros(10, np.float32))
     assert cache.used == 440
     assert cache.get("large", lambda: np.ones(251, np.float32)).sum() == 251
@@ -170,6 +172,42 @@ def test_gallery_refuses_networks_that_take_no_picture():
         galleries.Gallery(model, [])
 
 
+def test_gallery_takes_a_folder_and_a_single_picture(tmp_path):
+    for name in ("b.jpg", "a.png", "notes.txt"):
+        Image.fromarray(noise(3)).save(tmp_path / name, "PNG")
+    for folder in (tmp_path, str(tmp_path)):
+        assert galleries.Gallery(zoo.functional(), folder).names == ["a", "b"]
+    for picture in (tmp_path / "a.png", str(tmp_path / "a.png"), noise(3), noise(3)[..., 0], Image.fromarray(noise(3))):
+        gallery = galleries.Gallery(zoo.functional(), picture)
+        assert gallery.names == ["a" if isinstance(picture, type(tmp_path) | str) else "picture 1"]
+    assert galleries.Gallery(zoo.functional(), "panda").names == ["panda"]
+    assert galleries.Gallery(zoo.functional(), np.stack([noise(1), noise(2)])).names == ["picture 1", "picture 2"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds 0 picture files"):
+        galleries.Gallery(zoo.functional(), tmp_path / "empty")
+
+
+def test_two_files_of_one_name_are_both_there(tmp_path):
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        Image.fromarray(noise(number)).save(tmp_path / str(number) / "dog.png")
+    gallery = galleries.Gallery(zoo.functional(), [tmp_path / "1" / "dog.png", tmp_path / "2" / "dog.png"])
+    assert gallery.names == ["dog", "dog (2)"] and (gallery["dog (2)"] == noise(2)).all()
+
+
+def test_what_is_no_graph_is_refused_by_every_explorer():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    unbuilt = keras.Sequential([keras.layers.Conv2D(2, 3)])
+    for make in (explore.layers, explore.deconvolution, explore.dreamer, explore.occluder, explore.heatmaps):
+        with pytest.raises(ValueError, match="is Python code"):
+            make(Own())
+        with pytest.raises(ValueError, match="does not know its input shape"):
+            make(unbuilt)
+
+
 @pytest.mark.parametrize("limit", [10**8, 20_000], ids=["one pass for all layers", "one pass for each layer"])
 def test_activations_are_those_of_the_network_and_computed_once(limit, count_passes):
     model, picture = zoo.functional(), noise(1)
@@ -202,6 +240,19 @@ def test_small_pictures_are_enlarged_pixel_by_pixel_and_the_page_gets_exactly_th
     panel.show(noise(shape=(9, 9, 3)), "a <map>")
     np.testing.assert_array_equal(decoded(panel), noise(shape=(9, 9, 3)))
     assert "a &lt;map&gt;" in panel.heading.value and panel.is_shown
+
+
+def test_pages_with_more_room_get_larger_pictures(monkeypatch):
+    monkeypatch.setattr(frame, "WIDTH", 400)
+    panel = frame.Panel()
+    panel.show(noise(shape=(7, 7, 3)))
+    assert panel.image.layout.width == "400px" and decoded(panel).shape == (400, 400, 3)
+    explorer = explore.layers(zoo.functional(), pictures=[noise(1)])
+    explorer.find.click()
+    for shown in (explorer.photo, explorer.map, explorer.overlay, explorer.patches):
+        assert shown.width == 400 and 396 <= decoded(shown).shape[1] <= 400
+    photograph = images.sample("koala", 224)  # its pixels cannot be shown evenly
+    np.testing.assert_array_equal(frame.enlarged(photograph), images.resize(photograph, (400, 400)))
 
 
 def test_marker_surrounds_its_cell_and_leaves_it_untouched():
@@ -252,6 +303,7 @@ def test_errors_are_told_and_the_next_success_clears_them(toy, monkeypatch):
         patch.setattr(frame, "painted", broken)
         toy.channel.value = 2
     assert "ZeroDivisionError: by &lt;zero&gt;" in toy.problem.value and 'role="alert"' in toy.problem.value
+    assert frame.told(TypeError("one thing\nand its stack")).endswith("TypeError: one thing")
     toy.channel.value = 3
     assert toy.problem.value == ""
     np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(toy.maps["one", "conv1"][..., 3])))
@@ -297,6 +349,25 @@ def test_an_upload_is_shown(toy):
     np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(expected)))
     upload(toy.chooser, "<dog>.png", encoded(noise(6), "PNG"))
     assert toy.chooser.value == "<dog>.png (2)" and (toy.gallery["<dog>.png (2)"] == noise(6)).all()
+
+
+def test_reading_is_told_and_so_is_what_is_cut_off(toy, monkeypatch):
+    said = []
+    toy.status.observe(lambda change: said.append(change.new), "value")
+    upload(toy.chooser, "square.png", encoded(noise(5), "PNG"))
+    assert "Reading the picture …" in said[0] and toy.status.value == ""
+    upload(toy.chooser, "wide.png", encoded(noise(5, (16, 20, 3)), "PNG"))
+    assert "The middle square is used" in toy.status.value
+    np.testing.assert_array_equal(toy.gallery["wide.png"], noise(5, (16, 20, 3))[:, 2:18])
+    lying = Image.Exif()
+    lying[galleries.ORIENTATION] = 6  # turned by a quarter
+    file = io.BytesIO()
+    Image.fromarray(noise(5, (30, 20, 3))).save(file, "JPEG", exif=lying)
+    for rows, columns, told in ((16, 24, ""), (24, 16, "The middle part is used")):
+        toy.gallery.shape = rows, columns, 3
+        assert toy.gallery._note(file.getvalue()).startswith(told) and bool(toy.gallery._note(file.getvalue())) == bool(
+            told
+        )
 
 
 def test_animated_and_printing_pictures_are_used_and_it_is_said_how(toy):
@@ -389,12 +460,10 @@ def test_colours_of_a_layer_do_not_change_with_the_channel():
         assert np.abs(explorer.map.pixels - expected).max() <= 3  # the convolution rounds
 
 
-def test_statistics_and_order_of_channels():
+def test_order_of_channels():
     maps = np.float32([[[0, 5, 1, 1], [4, 5, 1, 3]]])  # contrast 2, 0, 0, 1
     order = channels.by_contrast(maps)
     assert order.tolist() == [0, 3, 1, 2]
-    assert channels.Statistics.of(maps[..., 0], 0, order) == (2, 4, 2, 0.5, 1)
-    assert channels.Statistics.of(maps[..., 2], 2, order).rank == 4
 
 
 def test_layers_runs_the_network_once_for_each_picture(network, count_passes):
@@ -520,6 +589,13 @@ def test_layers_of_nested_and_small_networks():
         assert explorer.problem.value == ""
     with pytest.raises(ValueError, match="There is no layer with a map 'conv9'. Nearest: 'conv"):
         explore.layers(zoo.functional(), layer="conv9", pictures=["koala"])
+
+
+def test_layers_begins_with_a_channel_that_can_be_put_into_words(network):
+    explorer = explore.layers(network, pictures=["koala"])
+    assert (explorer.layer.value, explorer.channel.value) == ("block3b_add", 27)
+    explorer.layer.value = "block5c_add"
+    assert explorer.channel.value == explorer.about_layer()[0][0]
 
 
 def test_the_rules_for_layers(layers):

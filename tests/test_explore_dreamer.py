@@ -188,6 +188,12 @@ def test_errors_are_told_and_leave_it_usable():
     assert explorer.problem.value == "" and explorer.after.is_shown
 
 
+def test_what_only_prepares_the_picture_is_no_layer_to_dream_of(explorer):
+    assert [name for _, name in explorer.layer.options] == ["conv1", "pool", "conv2"]
+    with pytest.raises(ValueError, match="no layer with a map 'scale'"):
+        explore.dreamer(explorer.model, pictures=PICTURES, layer="scale")
+
+
 def test_a_brought_picture_is_dreamt(explorer, model):
     upload(explorer.chooser, "dog.png", encoded(noise(5, (48, 48, 3)), "PNG"))
     press(explorer)

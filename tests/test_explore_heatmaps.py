@@ -7,7 +7,7 @@ import pytest
 from helpers import cam, explore, gradients, images, models, perturbation, relevance
 from helpers.explorers import frame, heatmaps
 from tests import zoo
-from tests.test_explore import check_the_rules, decoded, encoded, noise, upload
+from tests.test_explore import check_the_rules, decoded, encoded, noise, parts, upload
 
 SOON = 300  # seconds
 
@@ -35,7 +35,7 @@ def colours(values, end, signed=True):
 
 
 def test_every_panel_shows_what_its_method_gives(small):
-    small.chooser.menu.value, small.number.value = "two", 3
+    small.chooser.menu.value, small.search.value = "two", "3"
     choose(small, "saliency", "HiRes-CAM", "LRP composite", "integrated gradients", "RISE", "occlusion")
     compute(small)
     call = small.model, noise(2).astype("float32"), 3
@@ -76,15 +76,15 @@ def test_each_result_is_computed_once(small, monkeypatch):
 
     method = heatmaps.METHODS["Grad-CAM"]._replace(call=counted)
     monkeypatch.setitem(heatmaps.METHODS, "Grad-CAM", method)
-    other = (small.number.value + 1) % 5
+    other = (small.target.value + 1) % 5
     choose(small, "Grad-CAM", "Grad-CAM")
-    small.number.value = other
+    small.target.value = other
     assert [target for _, target in calls] == [other]
     calls.clear()
     small.laid.value = small.shared.value = small.values.value = True
     small.chooser.menu.value = "two"
     small.chooser.menu.value = "one"
-    small.number.value = other
+    small.target.value = other
     picture = noise(2).astype("float32")
     assert calls == [(picture.sum(), small.model(picture[None]).numpy().argmax())]  # the others were there already
 
@@ -93,7 +93,7 @@ def test_shared_scale(small):
     choose(small, "saliency", "gradient × input")
     own = [panel.image.value for panel in small.panels[:2]]
     small.shared.value = True
-    call = small.model, noise(1).astype("float32"), small.number.value
+    call = small.model, noise(1).astype("float32"), small.target.value
     both = [method(*call).sum(-1) for method in (gradients.saliency, gradients.gradient_x_input)]
     ends = [np.percentile(np.abs(values), 99.5) for values in both]
     for panel, values in zip(small.panels, both, strict=False):
@@ -107,7 +107,7 @@ def test_magnitudes_where_papers_show_them_and_maps_over_the_photograph(small):
     choose(small, "saliency", "gradient × input")
     before = small.panels[1].image.value
     small.values.value = True
-    values = np.abs(gradients.saliency(small.model, noise(1).astype("float32"), small.number.value)).max(-1)
+    values = np.abs(gradients.saliency(small.model, noise(1).astype("float32"), small.target.value)).max(-1)
     end = np.percentile(values, 99.5)
     assert np.abs(decoded(small.panels[0]).astype(int) - colours(values, end, signed=False)).max() <= 4
     assert small.panels[1].image.value == before
@@ -119,17 +119,15 @@ def test_magnitudes_where_papers_show_them_and_maps_over_the_photograph(small):
 def test_class_from_the_menu_and_by_number(small):
     scores = small.model(noise(1)[None].astype("float32")).numpy()[0]
     order = np.argsort(-scores)
-    assert small.top.value == small.number.value == small.target == order[0]
-    small.top.value = int(order[2])
-    assert small.number.value == small.target == order[2]
-    small.number.value = int(order[1])
-    assert small.top.value == small.target == order[1]
-    assert (
-        f"class {order[1]}" in small.about.value and f"{scores[order[1]]:.1%}".replace("%", " %") in small.about.value
-    )
+    assert small.target.value == order[0]
+    for control, value, index in ((small.target, int(order[2]), 2), (small.search, str(order[1]), 1)):
+        control.value = value
+        share = f"{scores[order[index]]:.1%}".replace("%", " %")
+        assert small.target.value == order[index] and f"class {order[index]}" in small.about.value
+        assert share in small.about.value
     small.chooser.menu.value = "two"
     assert "first time" not in small.panels[0].caption
-    assert small.target == small.model(noise(2)[None].astype("float32")).numpy().argmax()
+    assert small.target.value == small.model(noise(2)[None].astype("float32")).numpy().argmax()
 
 
 def test_a_method_that_refuses_says_why_and_the_others_go_on():
@@ -151,9 +149,41 @@ def test_a_method_that_refuses_says_why_and_the_others_go_on():
         assert len(np.unique(decoded(panel).reshape(-1, 3), axis=0)) > 10, panel.caption
 
 
+def test_any_error_of_a_method_is_told_and_the_others_go_on(small, monkeypatch):
+    def broken(model, picture, target):
+        raise TypeError("Could not generate a generic TraceType\nand sixty lines more")
+
+    choose(small, "–")
+    monkeypatch.setitem(heatmaps.METHODS, "FullGrad", heatmaps.METHODS["FullGrad"]._replace(call=broken))
+    choose(small, "FullGrad", "Grad-CAM")
+    caption = small.panels[0].caption
+    assert "TypeError: Could not generate a generic TraceType" in caption and "sixty" not in caption
+    assert "1 pass" in small.panels[1].caption and small.problem.value == ""
+
+
+def test_maps_of_the_answer_no():
+    from tests.test_explore_occluder import head
+
+    model = head(1, "sigmoid")
+    explorer = explore.heatmaps(model, pictures={"one": noise(1)}, labels=["cat", "dog"])
+    choose(explorer, "saliency")
+    yes = gradients.saliency(model, noise(1), 0).sum(-1)
+    for index, expected in ((1, yes), (0, -yes)):
+        explorer.target.value = index
+        shown = decoded(explorer.panels[0]).astype(int)
+        assert np.abs(shown - colours(expected, np.percentile(np.abs(yes), 99.5))).max() <= 4
+        assert f"class {index}, {['cat', 'dog'][index]}" in explorer.about.value
+
+
+def test_every_menu_stands_above_its_map(small):
+    for menu, panel in zip(small.menus, small.panels, strict=True):
+        assert any(getattr(part, "children", None) == (menu, panel) for part in parts(small))
+    assert [menu.value for menu in small.menus][:2] == ["Grad-CAM", "LRP composite"]  # what looks like noise comes last
+
+
 def test_a_network_without_classes():
     explorer = explore.heatmaps(models.load("vgg19", size=64), pictures=["koala"])
-    assert explorer.top.disabled and explorer.number.disabled and "no classes" in explorer.about.value
+    assert explorer.target.disabled and explorer.search.disabled and "no classes" in explorer.about.value
     choose(explorer, "saliency", "Eigen-CAM")
     assert "not one number for each class" in explorer.panels[0].caption
     expected = cam.eigen_cam(explorer.model, explorer.gallery["koala"])
@@ -206,9 +236,9 @@ def test_digits_photographs_and_uploads():
     explorer = explore.heatmaps(models.load("mnist_cnn"))
     check_the_rules(explorer)
     assert not cam.grad_cam(explorer.model, explorer.gallery["digit 0"]).any()
-    assert explorer.panels[5].caption.endswith(" s the first time. Zero everywhere.")
+    assert explorer.panels[0].caption.endswith(" s the first time. Zero everywhere.")
     upload(explorer.chooser, "mine.png", encoded(noise(4, (40, 40, 3)), "PNG"))
     assert explorer.chooser.value == "mine.png" and explorer.problem.value == ""
     explorer = explore.heatmaps()
-    assert explorer.top.options[0][0].startswith("koala: ") and "koala" in explorer.about.value
+    assert explorer.target.options[0][0].startswith("koala: ") and "koala" in explorer.about.value
     check_the_rules(explorer)

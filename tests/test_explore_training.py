@@ -157,12 +157,12 @@ def test_filters_on_colours_keep_their_colours():
     strongest = np.sort(np.argsort(-np.abs(kernels[-1]).mean((0, 1, 2)), kind="stable")[:64])
     expected = np.rint(127.5 + 127.5 * kernels[-1][..., strongest[9]] / np.abs(kernels[..., strongest]).max())
     np.testing.assert_array_equal(tiles_of(explorer.filters, (3, 3), 8)[1, 1], expected)
-    assert "64 of 70 channels" in explorer.filters.caption and explorer.gallery.names == ["the probe", "koala"]
+    assert "64 of 70 channels" in explorer.filters.caption and explorer.gallery.names == [films.PROBE, "koala"]
     np.testing.assert_array_equal(explorer.photo.pixels, pictures[0])
 
 
 def test_other_pictures_run_with_the_weights_of_the_step(explorer, snapshots):
-    assert explorer.gallery.names[:2] == ["the probe", "digit 0"] and len(explorer.gallery.names) == 11
+    assert explorer.gallery.names[:2] == [films.PROBE, "digit 0"] and len(explorer.gallery.names) == 11
     upload(explorer.chooser, "mine.png", encoded(noise(5, (28, 28, 3)), "PNG"))
     assert explorer.chooser.value == "mine.png"
     maps = training.activation_evolution(snapshots, "conv1", explorer.gallery["mine.png"])

@@ -264,11 +264,10 @@ def test_a_network_with_broken_weights_is_refused():
         inversion.invert(model, photograph(), "turned", progress=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["koala", "panda", "coffee"])
+@pytest.mark.parametrize("name", ["koala", "coffee"])
 def test_quality_on_the_bundled_network(name):
-    model, image = models.load("vgg19", size=160), images.batch(images.sample(name), size=160)[0]
-    for layer, steps, error, similarity in (("block1_conv2", 150, 0.05, 0.97), ("block3_conv1", 200, 0.07, 0.85)):
+    model, image = models.load("vgg19", size=64), images.batch(images.sample(name), size=64)[0]
+    for layer, steps, error, similarity in (("block1_conv2", 60, 0.05, 0.95), ("block3_conv1", 80, 0.07, 0.82)):
         result = inversion.invert(model, image, layer, steps=steps, progress=False)
         assert result.errors[0] <= error
         assert structural_similarity(image, result.picture, channel_axis=-1, data_range=255) >= similarity

@@ -213,15 +213,6 @@ def test_a_refused_connection_names_the_bundled_models(monkeypatch, tmp_path):
         keras.utils.get_file(origin=origin, cache_dir=tmp_path)
 
 
-def test_lite0_with_its_batchnorm_depends_on_its_input():
-    model = models.efficientnet_lite0(size=64)
-    logits = np.asarray(model(np.stack([square("koala.webp", 64), square("coffee.png", 64)])))
-    assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers) == 49
-    assert np.abs(logits[0] - logits[1]).max() > 0.05 * logits.std()
-    folded = models.efficientnet_lite0(size=64, batchnorm=False)
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
-
-
 def test_decode_is_the_softmax_with_names():
     assert models.decode(np.log([[1.0, 3.0]])) == [
         [(1, "class 1", pytest.approx(0.75)), (0, "class 0", pytest.approx(0.25))]
@@ -243,7 +234,54 @@ def test_decode_survives_large_logits_and_refuses_features():
         models.decode(np.zeros((2, 7, 7, 512)))
 
 
+@pytest.mark.parametrize("value", [0.02, 0.98, 0.5, 0, 1, -4.0, 3.0])
+def test_one_number_stands_for_two_classes(value):
+    p = value if 0 <= value <= 1 else 1 / (1 + np.exp(-value))  # a probability, or a logit
+    expected = sorted([(0, "no", pytest.approx(1 - p)), (1, "yes", pytest.approx(p))], key=lambda one: -one[2].expected)
+    assert models.decode([[value]], labels=["no", "yes"]) == [expected]
+    assert [label for _, label, _ in models.decode([value])] == [f"class {index}" for index, *_ in expected]
+
+
+def test_a_column_is_read_as_a_whole():
+    """A logit below 1 beside one above it is a logit too."""
+    low, high = (dict((index, p) for index, _, p in row) for row in models.decode([[0.4], [2.0]]))
+    assert low[1] == pytest.approx(1 / (1 + np.exp(-0.4))) and high[1] == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_probabilities_are_taken_as_they_are():
+    given = np.float32([[0.01, 0.9, 0.09], [0.5, 0.25, 0.25]])
+    assert models.decode(given, top=1) == [[(1, "class 1", np.float32(0.9))], [(0, "class 0", 0.5)]]
+    assert models.decode(given[0]) == models.decode(given)[0]
+
+
+def test_labels_that_do_not_exclude_each_other():
+    given = np.array([[0.9, 0.8, 0.1]])
+    with pytest.raises(ValueError, match="do not add up to 1.*activation="):
+        models.decode(given)
+    assert [p for *_, p in models.decode(given, activation="linear")[0]] == [0.9, 0.8, 0.1]
+    logits = np.log(given / (1 - given))
+    assert [p for *_, p in models.decode(logits, activation="sigmoid")[0]] == pytest.approx([0.9, 0.8, 0.1])
+    softmax = np.exp(given[0]) / np.exp(given[0]).sum()
+    assert [p for *_, p in models.decode(given, activation="softmax")[0]] == pytest.approx(softmax)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options", "says"),
+    [
+        ([[0.1, np.nan]], {}, "NaN"),
+        ([[1.0, 2.0]], {"labels": ["one"]}, "1 names for 2 classes"),
+        ([[0.3]], {"labels": ["dog"]}, "1 names for 2 classes"),
+        ([[1.0, 2.0]], {"activation": "relu"}, "no activation 'relu'"),
+        ([[1.0, 2.0]], {"activation": "linear"}, "no probabilities"),
+        ([[1.0]], {"activation": "softmax"}, "one number for each image"),
+    ],
+)
+def test_decode_refuses_in_words(outputs, options, says):
+    with pytest.raises(ValueError, match=says):
+        models.decode(outputs, **options)
+
+
 def test_class_names_are_unique():
-    names = models._labels(1000)
+    names = models.class_names(1000)
     assert len(names) == len(set(names)) == 1000 and all(names)
     assert [names[i] for i in (134, 517, 638, 639)] == ["crane (bird)", "crane (machine)", "maillot", "tank suit"]

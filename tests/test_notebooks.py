@@ -22,6 +22,15 @@ def test_notebook_keeps_the_rule(path, rule):
     assert rule(nb.read(path), path) == []
 
 
+def test_app_is_a_page_of_its_own():
+    """One cell chooses, no exercise, and no link: from the app nothing else in the folder can be opened."""
+    page = nb.read(nb.APP)
+    assert checks.problems(page, nb.APP) == []
+    assert nb.APP not in PATHS
+    assert not any(nb.exercise(cell) or nb.prediction(cell) for cell in nb.code_cells(page))
+    assert "](" not in nb.markdown(page)
+
+
 def test_every_notebook_can_be_reached():
     texts = {path.name: nb.markdown(nb.read(path)) for path in PATHS}
     readme = gallery.README.read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ def texts(root):
     """Name of a file → all text in it that readers see: of a notebook the cells, not the outputs."""
     files = [root / "README.md", *(root / "notebooks").glob("*.md")]
     found = {path.name: path.read_text(encoding="utf-8") for path in files}
-    for path in (root / "notebooks").glob("*.ipynb"):
+    for path in (root / "notebooks").glob("[0-9]*.ipynb"):
         found[path.name] = "\n".join(cell.source for cell in nb.read(path).cells)
     return found
 
@@ -49,7 +49,7 @@ def check_agreement(root, repository, branch):
         foreign = rf"https://github\.com/(?!\S*/{project}\b)"  # a link to the repository of something else
         named[name] = [address for address in addresses(text) if not re.match(foreign, address)]
         assert [address for address in named[name] if not address.startswith(expected(repository, branch))] == [], name
-    for path in (root / "notebooks").glob("*.ipynb"):
+    for path in (root / "notebooks").glob("[0-9]*.ipynb"):
         cells = nb.read(path).cells
         assert f"]({expected(repository, branch)[0]}{path.name})" in cells[0].source
         source = next(cell.source for cell in cells if cell.cell_type == "code")
@@ -156,9 +156,7 @@ def test_addresses_of_others_stay(monkeypatch):
 def test_binder_and_codespaces_use_the_requirements_of_the_project():
     conda = (nb.ROOT / "environment.yml").read_text(encoding="utf-8")
     assert re.search(r"- pip:\n\s+- -r requirements\.txt\n$", conda), "Binder installs something else"
-    assert not [name for name in ("binder", ".binder", "postBuild") if (nb.ROOT / name).exists()], (
-        "Binder prefers these"
-    )
+    assert not [name for name in ("binder", ".binder") if (nb.ROOT / name).exists()], "Binder prefers these"
     container = json.loads((nb.ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
     assert container["onCreateCommand"].endswith("<apt.txt")
     assert container["postCreateCommand"].startswith("make venv"), "which installs requirements.lock"

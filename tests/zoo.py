@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from helpers import models
+
 L = keras.layers
 
 
@@ -131,6 +133,36 @@ def build(name):
 
 def pictures(count=3, seed=1):
     return np.random.default_rng(seed).normal(0, 1, (count, 16, 16, 3)).astype("float32")
+
+
+def efficientnet_lite0(size=224, seed=0):
+    """EfficientNet-Lite0 with random weights and with its BatchNorm layers, which `models.load` has folded away.
+
+    Their statistics are random too. For measuring what folding changes: the answers mean nothing.
+    """
+    convolutions = L.Conv2D, L.DepthwiseConv2D
+
+    def without_bias(layer):
+        bias = {"use_bias": False} if isinstance(layer, convolutions) else {}
+        return type(layer).from_config({**layer.get_config(), **bias})
+
+    def with_norm(layer, x):
+        is_convolution = isinstance(layer, convolutions)
+        return L.BatchNormalization(epsilon=1e-3, name=f"{layer.name}_bn")(layer(x)) if is_convolution else layer(x)
+
+    model = keras.models.clone_model(
+        models.load("efficientnet_lite0", size, None), clone_function=without_bias, call_function=with_norm
+    )
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, L.BatchNormalization):
+            gamma, beta, mean, variance = (random.uniform(-0.5, 0.5, layer.gamma.shape) for _ in range(4))
+            layer.set_weights([1 + gamma, beta, mean, 1 + variance])
+        elif layer.weights:
+            kernel, *bias = layer.get_weights()
+            inputs = np.prod(kernel.shape[: 2 if isinstance(layer, L.DepthwiseConv2D) else -1])
+            layer.set_weights([random.normal(0, np.sqrt(2 / inputs), kernel.shape), *bias])  # keeps the signal's scale
+    return model
 
 
 def application(name):

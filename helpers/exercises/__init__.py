@@ -1,10 +1,9 @@
 """Exercises that the notebooks check themselves, and predictions: `check("00.1", "koala")`, `predict("00.P1")`.
 
 No answer is stored. Each exercise and each prediction computes its own from the networks and photographs, when it is
-first asked. The questions of each notebook are in a module of their own.
+first asked. The questions of each notebook are in a module of their own, which is imported then.
 """
 
-import difflib
 import html
 import re
 import textwrap
@@ -13,27 +12,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 import ipywidgets as widgets
+from IPython import get_ipython
 from IPython.display import display
 
-from .kinds import Exercise, Prediction, nearest, number, numbers_in_order, word, words
-
-__all__ = [
-    "EXERCISES",
-    "PREDICTIONS",
-    "Exercise",
-    "Prediction",
-    "Prompt",
-    "check",
-    "nearest",
-    "number",
-    "numbers_in_order",
-]
-__all__ += ["predict", "word", "words"]
-
-EXERCISES, PREDICTIONS = {}, {}
-for _module in sorted(one.name for one in iter_modules(__path__) if one.name.startswith("notebook_")):
-    EXERCISES |= getattr(import_module(f".{_module}", __name__), "EXERCISES", {})
-    PREDICTIONS |= getattr(import_module(f".{_module}", __name__), "PREDICTIONS", {})
+from .. import checks
+from .kinds import plain
 
 LETTERS = "ABCDEFGH"
 TEXT_WIDTH = 88  # characters
@@ -43,25 +26,33 @@ _wrong_answers = Counter()
 def check(id, answer=None):
     """Print whether `answer` to the exercise `id` is right, and a hint if it is not.
 
-    Without an answer (None or `...`) it says so. A wrong answer never raises: the first gets the first hint, the
-    next one the next. Raises `ValueError` for an unknown `id`.
+    Without an answer (None or `...`) it says where that goes. A wrong answer never raises: the first gets the first
+    hint, the next one the next. In a cell that begins with the comment *Solution* it says that it is the solution.
+    Raises `ValueError` for an unknown `id`.
     """
-    exercise = _named(id, EXERCISES, "exercise")
+    exercise = question(id)
     if answer is None or answer is ...:
-        print(f"{id}: not answered yet.")
+        print(f"{id}: put your answer in place of the dots. The solution, if this copy has one, is folded below.")
         return
+    print(f"{id}: computing …", end="\r", flush=True)  # for those that take seconds; the next line is written over it
     try:
-        right = exercise.accept(answer)
+        right = exercise.accept(plain(answer))
     except TypeError as error:
         print(f"{id}: Not yet. {error}")
         return
     if right:
         del _wrong_answers[id]
-        print(f"{id}: Right. {exercise.because}".rstrip())
+        print(f"{'Solution of ' if _is_solution() else ''}{id}: Right. {exercise.because}".rstrip())
     else:
         hint = exercise.hints[min(_wrong_answers[id], len(exercise.hints) - 1)]
         _wrong_answers[id] += 1
         print(f"{id}: Not yet. Hint: {hint}")
+
+
+def _is_solution():
+    """Whether the notebook cell that runs is a solution."""
+    shell = get_ipython()
+    return bool(shell and re.match(r"# (@title )?Solution", shell.user_ns["In"][-1]))
 
 
 def predict(id, choice=None):
@@ -74,7 +65,7 @@ def predict(id, choice=None):
     Raises:
         ValueError: there is no prediction with this `id`, or no option with this letter.
     """
-    prediction = _named(id, PREDICTIONS, "prediction")
+    prediction = question(id, "prediction")
     letters = LETTERS[: len(prediction.options)]
     if choice is None:
         display(Prompt(id, prediction))  # outside of a notebook this prints the text
@@ -84,11 +75,18 @@ def predict(id, choice=None):
         raise ValueError(f"{id} has no option {choice!r}; there are {', '.join(letters)}.")
 
 
-def _named(id, questions, kind):
-    if id not in questions:
-        near = difflib.get_close_matches(str(id), questions, cutoff=0.3) or list(questions)
-        raise ValueError(f"There is no {kind} {id!r}; the nearest are {', '.join(near)}.")
-    return questions[id]
+def questions(number):
+    """All exercises and predictions of a notebook, by id: `questions("01")`."""
+    module = import_module(f".notebook_{number}", __name__)
+    return {**module.EXERCISES, **module.PREDICTIONS}
+
+
+def question(id, kind="exercise"):
+    """The `Exercise` with this id, or of the other `kind` the `Prediction`. Raises `ValueError` for an unknown id."""
+    numbers = [module.name[-2:] for module in iter_modules(__path__) if module.name.startswith("notebook_")]
+    number = checks.choose(str(id)[:2], numbers, "notebook", f"Of {kind} {id!r} the first two digits name it.")
+    asked = {name: each for name, each in questions(number).items() if (".P" in name) == (kind == "prediction")}
+    return asked[checks.choose(id, asked, kind)]
 
 
 def _what_happens(prediction, chosen):

@@ -82,7 +82,7 @@ EXERCISES = {
     ),
     "07.2": Exercise(
         hints=(
-            "It shows: one grey. Grey: 0, which is black. Pixels from the left: 96, from the top: 48.",
+            "It shows: black. Patch: 32 × 32 pixels. 96 px from the left, 48 px from the top.",
             "The second number beside koala, above the bars, as a share of 1: 50 % is 0.5.",
         ),
         accept=number(lambda: _chance(_covered(48, 96, 32, 0)[None])[0], absolute=0.02),

@@ -13,8 +13,8 @@ from .frame import WRAPPED
 _latest = {}  # name of an explorer → the `Background` that was attached last
 
 
-class Stopped(Exception):
-    """*Stop* was pressed in the middle of a part of the work."""
+class Stopped(BaseException):
+    """*Stop* was pressed in the middle of a part of the work. No error: whoever catches all errors lets it through."""
 
 
 class Background(widgets.HBox):

@@ -8,8 +8,8 @@ import numpy as np
 from .. import submodels
 from ..pictures import images
 from ..submodels import engine
-from .frame import WRAPPED, Number, Panel, enlarged, marked, painted, short
-from .layers import WIDE, ChannelExplorer
+from .frame import LABELLED, WRAPPED, Number, Panel, enlarged, marked, painted, short
+from .layers import ChannelExplorer
 
 RULES = {"deconvolution": "deconv", "guided backpropagation": "guided", "gradient": "gradient"}
 KEPT = 0.05  # share of the picture's area that is not darkened, at most
@@ -31,10 +31,9 @@ def cause(model, picture, layer, maps, channel, position, rule="deconv"):
         picture: `(H, W, C)` float32.
         maps: `(h, w, c)`, what the layer makes of it.
     """
-    back = engine.cached(model, ("explore back", layer, rule), lambda: submodels.deconvnet(model, layer, rule))
     seed = np.zeros_like(maps)
     seed[(*position, channel)] = maps[(*position, channel)]
-    pixels = engine.run(back, picture[None], seed[None])[0]
+    pixels = engine.run(submodels.deconvnet(model, layer, rule), picture[None], seed[None])[0]
     rows, columns = (np.flatnonzero(pixels.any(axis)) for axis in ((1, 2), (0, 2)))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if len(rows) else None
     return Cause(float(maps[(*position, channel)]), pixels, box)
@@ -51,26 +50,39 @@ def lit(picture, pixels, kept=KEPT):
 
 
 class Deconvolution(ChannelExplorer):
-    """See `explore.deconvolution`."""
+    """Point at a place in an activation map and see what in the picture caused it (Zeiler and Fergus 2014).
 
+    The place is chosen by its row and column, and marked on the map; on the picture a frame shows what the unit there
+    sees. Its activation alone goes back to the pixels through `submodels.deconvnet`: shown are what arrives, the part
+    of the picture that it comes from, and the picture with everything else darkened.
+
+    Args:
+        model: as for `explore.layers`, but a network that can be run backwards, with ReLUs; None for VGG19, of which
+            the max-pooling layers have the switches that the paper is about.
+        pictures, layer: as for `explore.layers`.
+
+    Raises:
+        ValueError: as for `explore.layers`, and for a first layer that cannot be run backwards.
+    """
+
+    NETWORK = "vgg19"
     LIVE = False  # each step is a pass
 
-    def __init__(self, model, pictures=None, layer=None):
+    def __init__(self, model=None, *, pictures=None, layer=None):
         self.row, self.column = Number("Row", live=False), Number("Column", live=False)
         self.strongest = widgets.Button(description="Strongest place of the channel", layout={"width": "auto"})
-        self.rule = widgets.Dropdown(options=list(RULES.items()), description="Backwards by", style=WIDE)
-        self.photo, self.map = Panel(), Panel()
-        self.projection, self.masked = Panel(), Panel("The picture where the projection is strongest.")
+        self.rule = widgets.Dropdown(options=list(RULES.items()), description="Backwards by", style=LABELLED)
+        self.map, self.projection = Panel(), Panel()
+        self.masked = Panel("The picture where the projection is strongest.")
         self.crop, self.detail = Panel(), Panel("The same part of the projection.")
         place = widgets.HBox([self.row, self.column], layout=WRAPPED)
         buttons = widgets.HBox([self.strongest, self.rule], layout=WRAPPED)
-        rows = [[self.photo, self.map, self.projection], [self.crop, self.detail, self.masked]]
+        rows = [[Panel(), self.map, self.projection], [self.crop, self.detail, self.masked]]
         super().__init__("deconvolution", model, pictures, layer, [place, buttons], rows)
         self.listen(self.row.slider)
         self.listen(self.column.slider)
         self.listen(self.strongest, self.change_channel)
         self.listen(self.rule)
-        self.change_layer()
         self.start()
 
     def change_channel(self, change=None):
@@ -109,23 +121,16 @@ class Deconvolution(ChannelExplorer):
         row, column = self.position
         cell = row, column, row + 1, column + 1
         self.map.show(
-            marked(enlarged(painted(values, signed)), cell, values.shape),
+            marked(enlarged(painted(values, signed), self.map.width), cell, values.shape),
             f"Channel {self.channel.value}. Frame: row {row}, column {column}, activation {short(found.value)}.",
         )
-        self._show_picture(picture, found, field)
+        self.show_picture(picture, field)
         self._show_cause(picture, found)
-
-    def _show_picture(self, picture, found, field):
-        if field is None or not any(field.clipped):
-            self.photo.show(picture, self.chooser.value)
-        else:
-            framed = marked(enlarged(picture), field.clipped, picture.shape[:2])
-            self.photo.show(framed, f"{self.chooser.value}. Frame: what the unit sees.")
 
     def _show_cause(self, picture, found):
         shown = images.signed(found.pixels)
         shown = shown if shown.shape[-1] == 3 else shown[..., :1].repeat(3, axis=-1)
-        self.masked.show(enlarged(lit(picture, found.pixels)))
+        self.masked.show(lit(picture, found.pixels))
         if found.box is None:
             self.projection.show(shown, "The unit is silent here: there is nothing to send back.")
             self.crop.hide()

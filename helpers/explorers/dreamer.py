@@ -8,19 +8,20 @@ from typing import NamedTuple
 import ipywidgets as widgets
 import numpy as np
 
-from .. import checks
+from .. import models
 from ..pictures import plots
+from ..submodels.graph import trace
 from ..synthesis import dream
 from .background import Background
-from .frame import MARK, WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, short
+from .frame import LABELLED, MARK, WRAPPED, Chooser, Explorer, Number, Panel, short
 from .gallery import Activations, Cache, Gallery, as_pixels
+from .layers import layer_menu
 
 SIZE = 256  # side of the pictures for a network that takes any size
 SCALE = 1.4  # from one octave to the next
 SMALLEST = 72  # pixels, of the first octave
 AT_ONCE = 2  # octaves that are dreamt before anybody presses a button: the small ones, which are quick
 PAUSE = 0.4  # seconds between pictures on the way
-LABELLED = {"description_width": "initial"}
 WHOLE, ONE = "the whole layer", "one channel"
 
 
@@ -58,13 +59,31 @@ class Settings(NamedTuple):
 
 
 class Dreamer(Explorer):
-    """See `explore.dreamer`."""
+    """DeepDream with controls: choose what the network is to see more of, watch it appear, and stop it when you like.
 
-    def __init__(self, model, pictures=None, layer=None):
+    The picture is that of `dream.deep_dream(model, picture, objective, octaves=…, steps=…, step=…)`, whose objective is
+    the chosen layer or `(layer, channel)`, and all else as it is there by default. It is shown as it grows, then beside
+    the photograph and wiped over it, with the objective before and after. A stopped dream is kept as it is. The first
+    two octaves are dreamt at once, which takes some seconds, the others with the button, or with
+    `explorer.work.begin.click(); explorer.work.wait()`.
+
+    Args:
+        model: as for `explore.layers`, of fixed size or not: a network of fixed size dreams on pictures of its size,
+            another one on 256 × 256 pixels. None for VGG19.
+        pictures: as for `explore.layers`; with values from 0 to 255.
+        layer: the layer to begin with, as for `explore.layers`; what comes before the first weights is not offered.
+
+    Raises:
+        ValueError: a network that takes other inputs, an unknown layer, `pictures` that cannot be read or dreamt.
+    """
+
+    def __init__(self, model=None, *, pictures=None, layer=None):
+        if model is None:
+            model, layer = models.load("vgg19", size="any"), layer or "block5_conv2"
         self.model, self.gallery, self.cache = model, Gallery(model, pictures, SIZE), Cache()
         self.maps = Activations(model, self.gallery, self.cache)
         self._make_controls(layer)
-        width = max(WIDTH, min(self.gallery.shape[1], SIZE))
+        width = max(Panel().width, min(self.gallery.shape[1], SIZE))
         self.before, self.after, self.both = Panel(width=width), Panel(width=width), Panel(width=width)
         numbers = widgets.HBox([self.octaves, self.steps, self.step], layout=WRAPPED)
         target = widgets.HBox([self.layer, self.what, self.channel], layout=WRAPPED)
@@ -80,15 +99,13 @@ class Dreamer(Explorer):
         self.start()
 
     def _make_controls(self, layer):
-        shapes, side = self.maps.shapes, min(self.gallery.shape[:2])
-        fine = [layer for layer, shape in shapes.items() if 16 * shape[0] >= self.gallery.shape[0]] or list(shapes)
-        layer = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
-        labels = [(f"{layer}: {shape[2]} channels", layer) for layer, shape in shapes.items()]
-        fitting = 1 + int(math.log(max(side / SMALLEST, 1), SCALE))
+        calls = trace(self.model).calls
+        first = next((index for index, call in enumerate(calls) if getattr(call.operation, "weights", ())), 0)
+        learned = {call.name for call in calls[first:]}  # what comes before only prepares the picture
+        shapes = {name: shape for name, shape in self.maps.shapes.items() if name in learned}
+        fitting = 1 + int(math.log(max(min(self.gallery.shape[:2]) / SMALLEST, 1), SCALE))
         self.chooser = Chooser(self.gallery)
-        self.layer = widgets.Dropdown(
-            options=labels, value=layer, description="Layer", style=LABELLED, layout={"width": "320px"}
-        )
+        self.layer = layer_menu(shapes, layer, self.gallery.shape[0], 16)
         self.what = widgets.ToggleButtons(options=[WHOLE, ONE], description="More of", style={"button_width": "auto"})
         self.channel = Number("Channel")
         self.octaves = widgets.IntSlider(
@@ -97,7 +114,7 @@ class Dreamer(Explorer):
         self.steps = widgets.IntSlider(value=10, min=1, max=40, description="Steps in each", style=LABELLED)
         self.step = widgets.FloatSlider(value=1, min=0.25, max=5, step=0.25, description="Step size", style=LABELLED)
         self.work = Background("Dream", icon="magic")
-        self.wipe = widgets.IntSlider(value=50, description="Wipe", style=LABELLED, layout={"width": "320px"})
+        self.wipe = widgets.IntSlider(value=50, description="Wipe", style=LABELLED, layout={"max_width": "98%"})
         self.words = widgets.HTML()
 
     @property
@@ -110,7 +127,7 @@ class Dreamer(Explorer):
     @property
     def found(self):
         """The `Found` for these settings; None if there is none."""
-        return self.cache.get(self.settings, None) if self.settings in self.cache else None
+        return self.cache.peek(self.settings)
 
     def choose_channel(self, change):
         """Begin with the channel that is strongest in the photograph: one that is silent has no way up."""

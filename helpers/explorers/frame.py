@@ -17,9 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..pictures import figure, images, plots
 
-WIDTH = 224  # pixels of a panel on the page
+WIDTH = 224  # pixels of a panel on the page; read when one is made, so that a page with more room can set it before
 MARK = (230, 159, 0)  # orange, told from every colour of the maps also by colour-blind readers
-WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end"}  # narrow screens get more rows; pictures stand on a line
+# Narrow screens get more rows; pictures stand on a line; boxes of ipywidgets would each have scroll bars of their own.
+WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end", "overflow": "visible", "max_width": "100%"}
+LABELLED = {"description_width": "initial"}  # a label as long as its words
 
 
 # Arrays into pictures
@@ -59,11 +61,16 @@ def font(size):
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
-def enlarged(pixels, width=WIDTH):
-    """A small picture with its pixels visible, `width` pixels wide; one that is not smaller as it is."""
-    if pixels.shape[1] >= width:
+def enlarged(pixels, width=None):
+    """A small picture `width` pixels wide, by default those of a panel; one that is not smaller as it is.
+
+    Its pixels stay visible, unless they are so nearly of the size of those on the page that they would come out uneven.
+    """
+    width, before = width or WIDTH, pixels.shape[1]
+    if before >= width:
         return pixels
-    return images.resize(pixels, (max(1, round(pixels.shape[0] * width / pixels.shape[1])), width), "nearest")
+    size = max(1, round(pixels.shape[0] * width / before)), width
+    return images.resize(pixels, size, "nearest" if 2 * before <= width else "bicubic")
 
 
 def marked(pixels, box, shape=None, colour=MARK, edge=(0, 0, 0)):
@@ -96,6 +103,14 @@ def _within(first, last, length):
 # Parts of the page
 
 
+def told(error):
+    """An error in words: those that `helpers` raise are written for readers, of others the first line has to do."""
+    if isinstance(error, ValueError):
+        return str(error)
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"This should not have happened. {type(error).__name__}: {textwrap.shorten(first, 200)}"
+
+
 def text(content, kind="status"):
     """Words on the page, which screen readers announce when they change: `kind` is `"status"` or `"alert"`."""
     style = ' style="color: #a40000; background: #fff4f4; padding: 0.4em; border-left: 4px solid"'
@@ -106,16 +121,16 @@ class Panel(widgets.VBox):
     """A picture under a caption.
 
     `pixels` is the array that was shown last; `caption` its text; `image.value` is what the page gets. `width` is that
-    on the page, in pixels.
+    on the page, in pixels; None: `WIDTH`.
     """
 
-    def __init__(self, caption="", width=WIDTH):
-        self.caption, self.width = caption, width
+    def __init__(self, caption="", width=None):
+        self.caption, self.width = caption, width or WIDTH
         self.pixels = self.palette = None
-        size = {"width": f"{width}px", "max_width": "100%"}
+        size = {"width": f"{self.width}px", "max_width": "100%"}
         self.heading = widgets.HTML(layout=size)
         self.image = widgets.Image(format="png", layout=size)
-        layout = {"display": "none", "margin": "0 8px 8px 0", "max_width": "100%"}
+        layout = {"display": "none", "padding": "0 8px 8px 0", "max_width": "100%", "overflow": "visible"}
         super().__init__([self.heading, self.image], layout=layout)
 
     def show(self, pixels, caption=None, palette=None):
@@ -152,25 +167,26 @@ class Number(widgets.HBox):
     """A whole number from 0, by a slider or typed into the field beside it. Listen to `slider`; both agree.
 
     live: whether the number changes while the slider moves. Only for what takes far less than 100 ms.
+    typed: label of the field.
     """
 
-    def __init__(self, label, high=0, value=0, live=True):
-        style = {"description_width": "initial"}
+    def __init__(self, label, high=0, value=0, live=True, typed=None):
+        typed = typed or f"{label} number"
         self.slider = widgets.IntSlider(
             value=value,
             max=max(high, 1),
             description=label,
             readout=False,
             continuous_update=live,
-            style=style,
+            style=LABELLED,
             layout={"width": "320px", "max_width": "98%"},
         )
         self.field = widgets.BoundedIntText(
             value=value,
             max=high,
-            description=f"{label} number",
-            style=style,
-            layout={"width": f"{80 + 8 * len(f'{label} number')}px", "max_width": "98%"},  # room for four digits
+            description=typed,
+            style=LABELLED,
+            layout={"width": f"{80 + 8 * len(typed)}px", "max_width": "98%"},  # room for four digits
         )
         self.link = traitlets.link((self.slider, "value"), (self.field, "value"))
         super().__init__([self.slider, self.field], layout=WRAPPED)
@@ -197,13 +213,22 @@ class Chooser(widgets.HBox):
     """A menu of the pictures of a `Gallery`, and a button to bring along one's own.
 
     Core ipywidgets have no camera. The button accepts pictures only, and so a phone or tablet offers its camera there.
+    The kernel hears of a file when all of it has arrived. Until then the page tells it: it writes the number of files
+    that are on their way on the button, behind the description.
     """
 
-    def __init__(self, gallery):
+    def __init__(self, gallery, first=None):
         self.gallery = gallery
-        style = {"description_width": "initial"}
-        self.menu = widgets.Dropdown(options=gallery.names, value=gallery.first, description="Picture", style=style)
-        self.upload = widgets.FileUpload(accept="image/*", description="Your own picture", layout={"width": "auto"})
+        self.menu = widgets.Dropdown(
+            options=gallery.names,
+            value=first or gallery.first(),
+            description="Picture",
+            style=LABELLED,
+            layout={"max_width": "98%"},
+        )
+        self.upload = widgets.FileUpload(
+            accept="image/*", description="Your own picture · on its way:", layout={"width": "auto"}
+        )
         super().__init__([self.menu, self.upload], layout=WRAPPED)
 
     @property
@@ -266,7 +291,7 @@ class Explorer(widgets.VBox):
         self.status, self.problem = widgets.HTML(), widgets.HTML()
         self._is_working = True  # until `start`
         boxes = [widgets.HBox(row, layout=WRAPPED) for row in rows]
-        super().__init__([*controls, self.problem, self.status, *boxes])
+        super().__init__([*controls, self.problem, self.status, *boxes], layout={"overflow": "visible"})
 
     def refresh(self):
         """Bring all panels up to date with all controls."""
@@ -304,7 +329,10 @@ class Explorer(widgets.VBox):
         """The same for both parts of a `Chooser`; what there is to say about an upload is said."""
 
         def changed(change):
-            note = chooser.take() if change["owner"] is chooser.upload else ""
+            note = ""
+            if change["owner"] is chooser.upload:
+                with self.busy("Reading the picture …"):
+                    note = chooser.take()
             if prepare:
                 prepare(change)
             self.say(note)
@@ -319,10 +347,8 @@ class Explorer(widgets.VBox):
         self.say("")
         try:
             yield
-        except ValueError as error:
-            self.problem.value = text(str(error), "alert")
         except Exception as error:
-            self.problem.value = text(f"This should not have happened. {type(error).__name__}: {error}", "alert")
+            self.problem.value = text(told(error), "alert")
         else:
             self.problem.value = ""
         finally:
@@ -360,9 +386,15 @@ class Explorer(widgets.VBox):
 
     def static(self):
         """`(mime type, bytes)` of a picture of what is shown now, for places where no kernel runs."""
-        rows = [[item for item in row if isinstance(item, Panel) and item.is_shown] for row in self.rows]
+        rows = [[panel for item in row for panel in _panels(item) if panel.is_shown] for row in self.rows]
         title = f"explore.{self.name} · {self.summary()}"
         return figure.encoded(Image.fromarray(composed(title, [row for row in rows if row])))
+
+
+def _panels(widget):
+    if isinstance(widget, Panel):
+        return [widget]
+    return [panel for child in getattr(widget, "children", ()) for panel in _panels(child)]
 
 
 def short(number):

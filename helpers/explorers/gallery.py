@@ -6,16 +6,19 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from .. import submodels
 from ..features import receptive
 from ..pictures import digits, images
 from ..submodels import engine
+from ..submodels.graph import trace
 
 FREE_SIZE = 224  # side of the pictures for a network that takes any size
 LARGEST_FILE = 50_000_000  # bytes of a picture that somebody brings along; it stays in memory while it is decoded
 CACHE_LIMIT = 256_000_000  # bytes
+MOST = 200  # pictures of a folder, all of which stay in memory
+ORIENTATION = ExifTags.Base.Orientation  # above 4 the picture lies on its side
 FIRST = "koala"  # the photograph that most of the notebooks begin with
 
 
@@ -36,6 +39,10 @@ class Cache:
             return value
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def peek(self, key):
+        """What is kept under `key`, or None."""
+        return self.get(key, None) if key in self else None
 
     def put(self, key, value):
         """Keep `value`, an array or a structure of arrays, unless it is larger than the limit by itself."""
@@ -58,10 +65,11 @@ class Gallery:
     """Pictures by name, each as a network takes it: `gallery[name]` is `(H, W, C)` float32.
 
     Args:
-        model: a `keras.Model` with one input `(B, H, W, C)`.
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         pictures: None for the bundled photographs (for a network of 28 × 28 × 1 the first of each bundled digit); a
-            dict name → picture, or a list of pictures. A picture is the name of a bundled photograph, anything that
-            `images.load` reads, or an array of the network's own shape, which is taken as it is.
+            folder; a dict name → picture, a list of pictures, or one picture. A picture is the name of a bundled
+            photograph, anything that `images.load` reads, or an array of the network's own shape, which is taken as
+            it is.
         size: side of the pictures for a network that takes any size.
 
     Raises:
@@ -69,27 +77,43 @@ class Gallery:
     """
 
     def __init__(self, model, pictures=None, size=FREE_SIZE):
+        trace(model)  # first, since it says best what is wrong with a model that is no graph
         shape = model.inputs[0].shape[1:]
         if len(model.inputs) != 1 or len(shape) != 3:
             raise ValueError(f"Model {model.name!r} does not take one picture (height × width × channels).")
         self.shape = (shape[0] or size, shape[1] or size, shape[2])
         self._model, self._is_for_digits = model, self.shape == (28, 28, 1)
-        self._pictures = {name: self._as_input(picture) for name, picture in self._chosen(pictures).items()}
+        self._pictures = {}
+        for name, picture in self._chosen(pictures):
+            self._pictures[self._free(name)] = self._as_input(picture)
         if not self._pictures:
             raise ValueError("pictures is empty: give at least one picture.")
 
     def _chosen(self, pictures):
+        """`(name, picture)` of each."""
         if pictures is None and self._is_for_digits:
             drawn, labels = digits.load()[1]
-            return {f"digit {label}": drawn[np.argmax(labels == label)] for label in range(10)}
+            return [(f"digit {label}", drawn[np.argmax(labels == label)]) for label in range(10)]
         if pictures is None:
-            return {_readable(name): name for name in images.samples()}
+            pictures = images.samples()
+        elif isinstance(pictures, str | Path) and Path(pictures).expanduser().is_dir():
+            pictures = _files(Path(pictures).expanduser())
+        elif isinstance(pictures, str | Path | bytes | Image.Image) or getattr(pictures, "ndim", 4) < 4:
+            pictures = [pictures]
         if isinstance(pictures, dict):
-            return {str(name): picture for name, picture in pictures.items()}
-        return {
-            _readable(picture) if isinstance(picture, str) else f"picture {number}": picture
+            return [(str(name), picture) for name, picture in pictures.items()]
+        return [
+            (_readable(picture) if isinstance(picture, str | Path) else f"picture {number}", picture)
             for number, picture in enumerate(pictures, 1)
-        }
+        ]
+
+    def _free(self, name):
+        """The name, or where another picture has it the same with a number."""
+        taken, number = name, 1
+        while taken in self._pictures:
+            number += 1
+            taken = f"{name} ({number})"
+        return taken
 
     def _as_input(self, source):
         """A picture `(H, W, C)` float32 of the shape that the network takes, cut like `images.batch` does."""
@@ -110,10 +134,9 @@ class Gallery:
         """The names of all pictures, in order."""
         return list(self._pictures)
 
-    @property
-    def first(self):
-        """The name of the picture to begin with."""
-        return FIRST if FIRST in self._pictures else self.names[0]
+    def first(self, wanted=FIRST):
+        """The name of the picture to begin with: the bundled one that is wanted, or the first."""
+        return wanted if wanted in self._pictures else self.names[0]
 
     def __getitem__(self, name):
         return self._pictures[name]
@@ -144,28 +167,41 @@ class Gallery:
             picture = self._as_input(bytes(content))
         except ValueError as error:
             raise ValueError(f"{file_name} was not used. {error}") from error
-        name, number = file_name, 1
-        while name in self._pictures:
-            number += 1
-            name = f"{file_name} ({number})"
+        name = self._free(file_name)
         self._pictures[name] = picture
-        return name, _note(content)
+        return name, self._note(content)
+
+    def _note(self, content):
+        """What was changed in a picture file when it was read, in words, or ""."""
+        with Image.open(io.BytesIO(content), formats=images.FORMATS) as file:
+            notes, (width, height) = [], file.size
+            if getattr(file, "is_animated", False):
+                notes.append(f"It is animated ({file.n_frames} frames): the first frame is used.")
+            if file.mode == "CMYK":
+                notes.append("Its printing colours (CMYK) were turned into RGB: they can look a little different.")
+            if file.getexif().get(ORIENTATION, 1) > 4:
+                width, height = height, width
+        rows, columns, _ = self.shape
+        if not 0.99 < width * rows / (height * columns) < 1.01:
+            part = "square" if rows == columns else "part"
+            notes.append(f"The middle {part} is used; what lies beside it is cut off.")
+        return " ".join(notes)
+
+
+def _files(folder):
+    """The picture files in a folder, by name."""
+    suffixes = {suffix for suffix, format in Image.registered_extensions().items() if format in images.FORMATS}
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    if not 0 < len(found) <= MOST:
+        raise ValueError(
+            f"{folder} holds {len(found)} picture files; give a folder with 1 to {MOST}, or a list of some."
+        )
+    return found
 
 
 def _readable(name):
     """`german_shepherd` → `german shepherd`, `path/dog.jpg` → `dog`."""
     return Path(name).stem.replace("_", " ")
-
-
-def _note(content):
-    """What was changed in a picture file when it was read, in words, or ""."""
-    with Image.open(io.BytesIO(content), formats=images.FORMATS) as file:
-        notes = []
-        if getattr(file, "is_animated", False):
-            notes.append(f"It is animated ({file.n_frames} frames): the first frame is used.")
-        if file.mode == "CMYK":
-            notes.append("Its printing colours (CMYK) were turned into RGB: they can look a little different.")
-    return " ".join(notes)
 
 
 def as_pixels(picture):
@@ -212,8 +248,7 @@ class Activations:
 
     def _compute(self, picture, layer):
         layers = self._layers(layer)
-        network = engine.cached(self.model, ("explore", layers), lambda: submodels.activations(self.model, layers))
-        maps = engine.run(network, self.gallery[picture][None])
+        maps = engine.run(submodels.activations(self.model, layers), self.gallery[picture][None])
         self._compiled.add(layers)
         for name in layers:
             self.cache.put((picture, name), maps[name][0])

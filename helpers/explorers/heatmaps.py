@@ -8,20 +8,18 @@ from typing import NamedTuple
 import ipywidgets as widgets
 import numpy as np
 
-from .. import checks
+from .. import checks, models
 from ..attribution import cam, gradients, perturbation, relevance
 from ..pictures import images
 from ..submodels import engine
 from .background import Background
-from .classes import Classes, percent
-from .frame import WRAPPED, Chooser, Explorer, Panel, scale, short, text
-from .gallery import Cache, Gallery
+from .classes import Classes, ClassExplorer, percent
+from .frame import LABELLED, WRAPPED, Panel, scale, short, text, told
+from .gallery import Gallery
 
 NONE = "–"
-ROW = 3  # maps side by side
 PERCENTILE = 99.5  # of the magnitudes is where colours end, so that one pixel does not make all others pale
 BLANK = 235  # grey in place of a map that is not there
-WIDE = {"description_width": "initial"}
 
 
 class Method(NamedTuple):
@@ -56,7 +54,8 @@ METHODS = {
     "LRP composite": Method(relevance.lrp, True),
     "DeepLIFT": Method(relevance.deep_lift, True),
 }
-FIRST = ("saliency", "gradient × input", "guided backprop", "LRP composite", "FullGrad", "Grad-CAM")
+# Those that are easy to read come first, those that look like noise last.
+FIRST = ("Grad-CAM", "LRP composite", "FullGrad", "guided backprop", "gradient × input", "saliency")
 
 
 class Result(NamedTuple):
@@ -74,59 +73,73 @@ class Result(NamedTuple):
         return f"{passes}, {self.seconds:.2g} s{' the first time' if self.is_first else ''}"
 
 
-class Heatmaps(Explorer):
-    """See `explore.heatmaps`."""
+class Heatmaps(ClassExplorer):
+    """Ask several attribution methods the same question: which pixels made it this class, and what did that cost?
 
-    def __init__(self, model, pictures=None, methods=None):
+    Up to six maps side by side, signed or as magnitudes, on one scale or each on its own, alone or over the photograph.
+    Above each is how often the network was run and how long that took. What takes a few passes is there at once; what
+    takes many is computed when *Compute what is missing* is pressed. A method that does not work for the network says
+    why.
+
+    Args:
+        model: as for `explore.layers`; None for EfficientNet-Lite0. Of a network that ends in one sigmoid both answers
+            can be explained.
+        pictures: as for `explore.layers`.
+        methods: names from the menus, up to six, such as `["SmoothGrad", "occlusion"]`: these are all computed before
+            the function returns. None: six that take a few passes.
+        labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
+
+    Raises:
+        ValueError: a network that takes other inputs, an unknown method, more than six, `pictures` that cannot be
+            read, or another number of labels than of classes.
+    """
+
+    def __init__(self, model=None, *, pictures=None, methods=None, labels=None):
         chosen = [checks.choose(name, list(METHODS), "method") for name in (FIRST if methods is None else methods)]
         if len(chosen) > len(FIRST):
             raise ValueError(f"methods: {len(chosen)} are too many; up to {len(FIRST)} are compared.")
-        self.model, self.gallery, self.cache, self._has_run = model, Gallery(model, pictures), Cache(), set()
+        model = models.load() if model is None else model
+        gallery, self._has_run = Gallery(model, pictures), set()
         try:
-            self.classes = Classes(model)
+            classes = Classes(model, labels)
         except ValueError:  # each method will say for itself what it makes of that
-            self.classes = None
-        last = len(self.classes.names) - 1 if self.classes else 0
-        self.chooser = Chooser(self.gallery)
-        self.chooser.menu.value = self.gallery.first
-        self.top = widgets.Dropdown(description="Class", style=WIDE, disabled=self.classes is None)
-        self.number = widgets.BoundedIntText(
-            max=last, description="Any class by its number", style=WIDE, disabled=self.classes is None
-        )
+            if labels is not None:
+                raise
+            classes = None
         self.values = widgets.Dropdown(
             options=[
                 ("signed: red for the class, blue against it", False),
                 ("magnitude where the papers show it", True),
             ],
             description="Values",
-            style=WIDE,
-            layout={"width": "400px", "max_width": "100%"},
+            style=LABELLED,
+            layout={"width": "400px", "max_width": "98%"},
         )
         self.shared = widgets.Checkbox(description="One scale for all", indent=False)
         self.laid = widgets.Checkbox(description="Over the photograph", indent=False)
         self.computing = Background("Compute what is missing")
         chosen += [NONE] * (len(FIRST) - len(chosen))
+        self.photo, self.panels = Panel(), [Panel() for _ in chosen]
         self.menus = [
             widgets.Dropdown(
-                options=[NONE, *METHODS], value=name, description=f"Map {place}", style=WIDE, layout={"width": "232px"}
+                options=[NONE, *METHODS],
+                value=name,
+                description=f"Map {place}",
+                style=LABELLED,
+                layout={"width": f"{self.photo.width}px", "max_width": "98%"},
             )
             for place, name in enumerate(chosen, 1)
         ]
-        self.photo, self.panels = Panel(), [Panel() for _ in self.menus]
         self.about = widgets.HTML()
         options = widgets.HBox([self.values, self.shared, self.laid], layout=WRAPPED)
-        target = widgets.HBox([self.top, self.number], layout=WRAPPED)
-        rows = [[self.photo, self.about]]
-        for first in range(0, len(chosen), ROW):
-            rows += [self.menus[first : first + ROW], self.panels[first : first + ROW]]
-        super().__init__("heatmaps", [self.chooser, target, options, self.computing], rows)
-        self.listen_to_uploads(self.chooser, self.change_picture)
-        self.listen(self.top, self.change_top)
-        self.listen(self.number, self.change_number)
+        maps = [
+            widgets.VBox(pair, layout={"overflow": "visible"}) for pair in zip(self.menus, self.panels, strict=True)
+        ]
+        rows = [[self.photo, *maps[:3]], maps[3:]]
+        super().__init__("heatmaps", model, gallery, classes, [options, self.computing, self.about], rows)
         for control in (self.values, self.shared, self.laid, *self.menus):
             self.listen(control)
         self.computing.attach(self, self.compute_missing)
-        self.change_picture()
         if methods is not None:
             for name in self._missing():
                 self._compute(name)
@@ -134,22 +147,16 @@ class Heatmaps(Explorer):
 
     # What is computed
 
-    @property
-    def target(self):
-        """The class that is explained; None for a network without classes."""
-        return self.number.value if self.classes else None
-
     def chosen(self):
         """The names of the chosen methods."""
         return [menu.value for menu in self.menus if menu.value != NONE]
 
     def result(self, name):
         """The `Result` of a method for this picture and class, or None."""
-        key = self._key(name)
-        return self.cache.get(key, None) if key in self.cache else None
+        return self.cache.peek(self._key(name))
 
     def _key(self, name):
-        return name, self.chooser.value, self.target
+        return name, self.chooser.value, self.target.value
 
     def _missing(self):
         return [name for name in dict.fromkeys(self.chosen()) if self.result(name) is None]
@@ -163,12 +170,13 @@ class Heatmaps(Explorer):
             if tell:
                 tell(f"{name}: {passes} passes")
 
+        target = self.classes and self.classes.target(self.target.value)
         began, values, words = time.perf_counter(), None, ""
         try:
             with engine.watched(count):
-                values = METHODS[name].call(self.model, self.gallery[self.chooser.value], self.target)
-        except ValueError as error:
-            words = str(error)
+                values = METHODS[name].call(self.model, self.gallery[self.chooser.value], target)
+        except Exception as error:  # whatever it is: the other maps have something to say
+            words = told(error)
         seconds = time.perf_counter() - began
         self.cache.put(self._key(name), Result(values, words, passes, seconds, name not in self._has_run))
         self._has_run.add(name)
@@ -181,28 +189,7 @@ class Heatmaps(Explorer):
             self._compute(name, self.computing.report)
             self._show()
 
-    def logits(self):
-        """What the network puts out for the picture."""
-        name = self.chooser.value
-        return self.cache.get(("clean", name), lambda: engine.run(self.model, self.gallery[name][None])[0])
-
-    # What is done when a control was changed
-
-    def change_picture(self, change=None):
-        """Offer the classes that are the most probable for the new picture, and choose the first."""
-        if self.classes:
-            self.top.options = self.classes.menu(self.logits())
-            self.top.value = self.top.options[0][1]
-            self.change_top()
-
-    def change_top(self, change=None):
-        """The class was chosen from the menu."""
-        self.number.value = self.top.value
-
-    def change_number(self, change=None):
-        """The class was given by its number: the menu shows it, if it is in there."""
-        offered = [index for _, index in self.top.options]
-        self.top.value = self.number.value if self.number.value in offered else None
+    # What is shown
 
     def refresh(self):
         for name in self._missing():
@@ -251,13 +238,13 @@ class Heatmaps(Explorer):
         """What is explained, in words."""
         if self.classes is None:
             return text("This network has no classes: only a method that needs none has something to show.")
-        name = self.classes.names[self.target]
-        share = self.classes.probabilities(self.logits())[self.target]
-        score = self.logits()[self.target]
-        return text(f"Explained: class {self.target}, {name}. Score {score:.2f}, probability {percent(share)}.")
+        index, shares = self.target.value, self.classes.probabilities(self.outputs())
+        score = self.classes.scores(self.outputs())[index]
+        words = f"Explained: class {index}, {self.classes.names[index]}. Score {score:.2f}"
+        return text(f"{words}." if shares is None else f"{words}, probability {percent(shares[index])}.")
 
     def summary(self):
-        target = self.classes.names[self.target] if self.classes else "no classes"
+        target = self.classes.names[self.target.value] if self.classes else "no classes"
         return f"{self.chooser.value} · {target} · {'one scale' if self.shared.value else 'each map on its own scale'}"
 
 

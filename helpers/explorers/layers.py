@@ -1,39 +1,22 @@
 """`explore.layers`: every channel of every layer, on any picture."""
 
 import html
-from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
 
-from .. import checks
+from .. import checks, models
 from ..features import units
 from ..pictures import images
 from ..submodels import engine
-from . import mosaic
-from .frame import WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, marked, overlaid, painted, short
+from . import frame, mosaic
+from .frame import LABELLED, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, marked, overlaid, painted, short
 from .gallery import Activations, Cache, Gallery
 
 LIVELIEST = 8  # channels that have a button
 PATCHES = 9
-PATCH = (WIDTH - 4) // 3  # pixels of the side of a patch: three fit into a panel
-WIDE = {"description_width": "initial"}
-
-
-class Statistics(NamedTuple):
-    """A channel in numbers."""
-
-    mean: float
-    largest: float
-    contrast: float  # standard deviation over the map
-    zeros: float  # share of the map that is exactly zero
-    rank: int  # by contrast among all channels of the layer, from 1
-
-    @classmethod
-    def of(cls, values, channel, order):
-        """For the map `(h, w)` of a channel, `order` being that of `by_contrast`."""
-        rank = 1 + int(np.flatnonzero(order == channel)[0])
-        return cls(*map(float, (values.mean(), values.max(), values.std(), (values == 0).mean())), rank)
+# Where to begin in the bundled networks: a layer, and a channel of it that can be put into words, if there is one.
+BEGIN = {"efficientnet_lite0": ("block3b_add", 27), "vgg19": ("block4_conv2", None)}
 
 
 def by_contrast(maps):
@@ -63,7 +46,7 @@ class Strongest:
             scores, places, _ = engine.run(find, np.stack([self.gallery[name] for name in missing]), batch=8)
             for name, *found in zip(missing, scores[..., 0], places[..., 0], strict=True):
                 self.cache.put((name, layer), found)
-        found = [self.cache.get((name, layer), None) for name in self.gallery.names]
+        found = [self.cache.peek((name, layer)) for name in self.gallery.names]
         return map(np.array, zip(*found, strict=True))
 
     def patches(self, layer, shape, channel, count=PATCHES):
@@ -79,39 +62,61 @@ class Strongest:
 
 
 def patch_sheet(patches):
-    """Patches of one shape, three in a row: `(H, 224, 3)` uint8 or less wide."""
+    """Patches of one shape, three in a row: `(H, W, 3)` uint8, as wide as a panel or a little less."""
     height, width = patches[0].shape[:2]
-    size = max(1, round(PATCH * height / width)), PATCH
-    return images.tile([images.resize(patch, size, "nearest" if width < PATCH else None) for patch in patches], 3)
+    side = (frame.WIDTH - 4) // 3
+    size = max(1, round(side * height / width)), side
+    return images.tile([images.resize(patch, size, "nearest" if width < side else None) for patch in patches], 3)
+
+
+def layer_menu(shapes, layer, height, coarsest):
+    """A menu of layers `{name: (h, w, c)}`.
+
+    layer: the first to be chosen; None for the last whose places are at most `coarsest` pixels of a picture, of this
+        `height`, apart.
+    """
+    fine = [name for name, shape in shapes.items() if coarsest * shape[0] >= height] or list(shapes)
+    return widgets.Dropdown(
+        options=[(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()],
+        value=fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map"),
+        description="Layer",
+        style=LABELLED,
+        layout={"width": "400px", "max_width": "98%"},
+    )
 
 
 class ChannelExplorer(Explorer):
     """What explorers of one channel share: a picture, a layer, a channel, and the maps of the layer.
 
     Args:
-        model, pictures: as for `Gallery`.
+        model, pictures: as for `Gallery`; None for the network that is `NETWORK`.
         layer: the first to be shown; None for a deep one with a map that is not coarse yet.
     """
 
+    NETWORK = "efficientnet_lite0"
     LIVE = True  # whether a step of the channel is quick enough to be followed while its slider moves
 
     def __init__(self, name, model, pictures, layer, controls, rows):
-        self.model, self.gallery, self.cache = model, Gallery(model, pictures), Cache()
-        self.maps = Activations(model, self.gallery, self.cache)
-        shapes = self.maps.shapes
-        fine = [name for name, shape in shapes.items() if 8 * shape[0] >= self.gallery.shape[0]] or list(shapes)
-        layer = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
-        labels = [(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()]
-        self.chooser = Chooser(self.gallery)
-        self.layer = widgets.Dropdown(
-            options=labels, value=layer, description="Layer", style=WIDE, layout={"width": "400px", "max_width": "100%"}
-        )
+        self.model = models.load(self.NETWORK) if model is None else model
+        self.gallery, self.cache = Gallery(self.model, pictures), Cache()
+        self.maps = Activations(self.model, self.gallery, self.cache)
+        self.chooser, self.photo, self._first_channel = Chooser(self.gallery), rows[0][0], None
+        if layer is None and BEGIN.get(self.model.name, [None])[0] in self.maps.shapes:
+            layer, self._first_channel = BEGIN[self.model.name]
+        self.layer = layer_menu(self.maps.shapes, layer, self.gallery.shape[0], 8)
         self.channel = Number("Channel", live=self.LIVE)
         self.statistics = widgets.HTML()
         super().__init__(name, [self.chooser, self.layer, self.channel, *controls, self.statistics], rows)
         self.listen_to_uploads(self.chooser, self.change_picture)
         self.listen(self.layer, self.change_layer)
         self.listen(self.channel.slider, self.change_channel)
+
+    def start(self):
+        self.change_layer()
+        if self._first_channel is not None:
+            self.channel.value = self._first_channel
+            self.change_channel()
+        super().start()
 
     @property
     def shape(self):
@@ -152,16 +157,23 @@ class ChannelExplorer(Explorer):
         except ValueError:  # an operation of which nobody knows how far it reaches
             return None
 
+    def show_picture(self, picture, field, words=""):
+        """The picture, with a frame around what a unit sees if that is known."""
+        if field is None or not any(field.clipped):
+            self.photo.show(picture, self.chooser.value)
+        else:
+            shown = marked(enlarged(picture, self.photo.width), field.clipped, picture.shape[:2])
+            self.photo.show(shown, f"{self.chooser.value}. Frame: what the unit sees{words}.")
+
     def tell(self, values, field):
         """Write the statistics of the channel, `values` being its map."""
         order, _ = self.about_layer()
-        numbers = Statistics.of(values, self.channel.value, order)
+        rank = 1 + int(np.flatnonzero(order == self.channel.value)[0])
         sees = "an unknown part" if field is None else "{} × {} pixels".format(*field.size)
         self.statistics.value = html.escape(
-            f"Channel {self.channel.value} of {self.layer.value}: mean {short(numbers.mean)}, largest "
-            f"{short(numbers.largest)}, {numbers.zeros:.0%} zeros, contrast (standard deviation) "
-            f"{short(numbers.contrast)}: rank {numbers.rank} of {len(order)}. One unit sees {sees} "
-            "(its receptive field)."
+            f"Channel {self.channel.value} of {self.layer.value}: mean {short(values.mean())}, largest "
+            f"{short(values.max())}, {(values == 0).mean():.0%} zeros, contrast (standard deviation) "
+            f"{short(values.std())}: rank {rank} of {len(order)}. One unit sees {sees} (its receptive field)."
         )
 
     def summary(self):
@@ -169,26 +181,40 @@ class ChannelExplorer(Explorer):
 
 
 class Layers(ChannelExplorer):
-    """See `explore.layers`."""
+    """Walk through the channels of a network: what does each layer see in a picture?
 
-    def __init__(self, model, pictures=None, layer=None):
+    Shows the picture, the activation map of the channel, the map over the picture, numbers about it, all channels of
+    the layer in a mosaic, and on request the patches, out of all pictures, to which the channel answers most.
+
+    Args:
+        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)` of raw pixels; None for
+            EfficientNet-Lite0.
+        pictures: None for the bundled photographs (digits for a network of 28 × 28 × 1); a folder; a list of names of
+            bundled photographs, files, or anything else that `images.load` reads; or a dict name → picture. An array
+            of the network's own shape is taken as it is, of a file that is not as wide as high the middle.
+        layer: the layer to begin with, one of `submodels.layer_names(model, kind="spatial")`; None chooses one.
+
+    Raises:
+        ValueError: a network that takes other inputs, an unknown layer, or `pictures` that cannot be read.
+    """
+
+    def __init__(self, model=None, *, pictures=None, layer=None):
         self.buttons = [widgets.Button(layout={"width": "auto"}) for _ in range(LIVELIEST)]
         self.find = widgets.Button(
             description="Find its strongest patches in all pictures", icon="search", layout={"width": "auto"}
         )
         self.shared = widgets.Checkbox(description="All channels on one scale", indent=False)
-        self.photo, self.map, self.overlay = Panel(), Panel(), Panel("The channel over the picture.")
-        self.patches, self.mosaic = Panel(), Panel(width=mosaic.WIDTH)
+        self.map, self.overlay, self.patches = Panel(), Panel("The channel over the picture."), Panel()
+        self.mosaic = Panel(width=mosaic.WIDTH)
         buttons = widgets.HBox([widgets.Label("Channels of most contrast:"), *self.buttons], layout=WRAPPED)
         options = widgets.HBox([self.find, self.shared], layout=WRAPPED)
-        rows = [[self.photo, self.map, self.overlay, self.patches], [self.mosaic]]
+        rows = [[Panel(), self.map, self.overlay, self.patches], [self.mosaic]]
         super().__init__("layers", model, pictures, layer, [buttons, options], rows)
-        self.strongest = Strongest(model, self.gallery)
+        self.strongest = Strongest(self.model, self.gallery)
         for place, button in enumerate(self.buttons):
             self.listen(button, lambda _, place=place: self.choose_lively(place))
         self.listen(self.find, self.find_patches)
         self.listen(self.shared)
-        self.change_layer()
         self.start()
 
     def choose_lively(self, place):
@@ -208,21 +234,14 @@ class Layers(ChannelExplorer):
         position = np.unravel_index(values.argmax(), values.shape)
         field = self.field(position)
         self.tell(values, field)
-        self._show_picture(picture, field)
+        self.show_picture(picture, field, " that answers most")
         largest = np.abs(values).max()
         ends = f"blue −{short(largest)}, red {short(largest)}" if signed else f"black 0, yellow {short(largest)}"
         self.map.show(painted(values, signed), f"Channel {channel}: {ends}.")
-        self.overlay.show(overlaid(enlarged(picture), values, signed))
+        self.overlay.show(overlaid(enlarged(picture, self.overlay.width), values, signed))
         self._show_patches()
         self._show_mosaic(maps, signed)
         self._name_buttons(order)
-
-    def _show_picture(self, picture, field):
-        if field is None or not any(field.clipped):
-            self.photo.show(picture, self.chooser.value)
-        else:
-            shown = marked(enlarged(picture), field.clipped, picture.shape[:2])
-            self.photo.show(shown, f"{self.chooser.value}. Frame: what the unit sees that answers most.")
 
     def _show_patches(self):
         if not self.strongest.is_ready(self.layer.value):

@@ -1,61 +1,81 @@
 """`explore.occluder`: cover a part of the picture, and see what the network makes of the rest."""
 
 import ipywidgets as widgets
+import keras
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .. import models
 from ..attribution import masking, occlusion, shared
-from ..submodels import engine
 from .background import Background
-from .classes import Classes, percent
-from .frame import WIDTH, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, font, marked, overlaid, painted, text
-from .gallery import Cache, Gallery, as_pixels
+from .classes import Classes, ClassExplorer, percent
+from .frame import LABELLED, WRAPPED, Number, Panel, enlarged, font, marked, overlaid, painted, text
+from .gallery import Gallery, as_pixels
 
-SHARES = (14, 10, 7, 5, 3, 2)  # the patch is such a part of the shorter side; a seventh is what `occlusion` takes
+SHARES = (2, 3, 4, 6, 8, 12)  # the patch is so many 28ths of the shorter side; four are what `occlusion` takes
 FILLS = [
+    ("black", "black"),
+    ("one grey", "grey"),
     ("mean colour of the picture", "mean"),
     ("the picture out of focus", "blur"),
     ("noise", "noise"),
-    ("one grey", "grey"),
 ]
-WIDE = {"description_width": "initial"}
+FIRST, BEGIN = "panda", (16, 64, 96)  # the picture, and row, column and side of a patch that changes the answer
 UNKNOWN = 0.25  # contrast of the picture where the map is not filled in yet
 
 # Colours of the bars: told apart by lightness too
 BEFORE, NOW, FRAME = (190, 190, 190), (0, 114, 178), (0, 0, 0)
 
 
-class Occluder(Explorer):
-    """See `explore.occluder`."""
+class Occluder(ClassExplorer):
+    """Cover a part of the picture with a patch: what does the network take it for now?
 
-    def __init__(self, model, pictures=None):
-        self.model, self.classes = model, Classes(model)
-        self.gallery, self.cache = Gallery(model, pictures), Cache()
-        height, width = self.gallery.shape[:2]
-        sides = sorted({max(1, min(height, width) // share) for share in SHARES})
-        labels = [(f"{side} × {side} pixels", side) for side in sides]
+    Shows the picture exactly as the network gets it, with a frame around the patch, and the probabilities of the likely
+    classes before and after. *Map everything* covers one place after the other and draws how far the score of the
+    chosen class falls: `perturbation.occlusion(model, picture, class, patch=…, fill=…)`. So does
+    `explorer.mapping.begin.click(); explorer.mapping.wait()`.
+
+    Args:
+        model: as for `explore.layers`, of classes; None for EfficientNet-Lite0.
+        pictures: as for `explore.layers`.
+        labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
+
+    Raises:
+        ValueError: a network that takes other inputs, or puts out something else than one number for each class;
+            `pictures` that cannot be read; another number of labels than of classes.
+    """
+
+    def __init__(self, model=None, *, pictures=None, labels=None):
+        model = models.load() if model is None else model
+        gallery, classes = Gallery(model, pictures), Classes(model, labels)
+        (height, width, _), first = gallery.shape, gallery.first(FIRST)
+        sides = sorted({max(1, round(min(height, width) * share / 28)) for share in SHARES})
         side = max(1, min(height, width) // 7)
-        self.chooser = Chooser(self.gallery)
-        self.chooser.menu.value = self.gallery.first
-        self.target = widgets.Dropdown(description="Class", style=WIDE)
-        self.patch = widgets.Dropdown(options=labels, value=side, description="Patch", style=WIDE)
-        self.fill = widgets.Dropdown(options=FILLS, description="It shows", style=WIDE)
-        self.grey = Number("Grey (0 is black, 255 white)", 255, 127, live=False)
-        self.left = Number("Pixels from the left", width - side, (width - side) // 2, live=False)
-        self.top = Number("Pixels from the top", height - side, (height - side) // 2, live=False)
+        top, left = (height - side) // 2, (width - side) // 2
+        if pictures is None and (height, width) == (224, 224):
+            top, left, side = BEGIN
+        self.patch = widgets.Dropdown(
+            options=[(f"{each} × {each} pixels", each) for each in sorted({side, *sides})],
+            value=side,
+            description="Patch",
+            style=LABELLED,
+        )
+        self.fill = widgets.Dropdown(options=FILLS, description="It shows", style=LABELLED)
+        self.grey = Number("Grey", 255, 127, live=False, typed="0 is black, 255 white")
+        self.left = Number("From the left", width - side, left, live=False, typed="px from the left")
+        self.top = Number("From the top", height - side, top, live=False, typed="px from the top")
         self.mapping = Background("Map everything", "th")
         self.numbers = widgets.HTML()
         self.photo, self.bars = Panel(), Panel("Probabilities", width=440)
         self.map, self.overlay = Panel(), Panel("The same over the picture.")
-        options = widgets.HBox([self.target, self.patch, self.fill], layout=WRAPPED)
-        controls = [self.chooser, options, self.grey, self.left, self.top, self.mapping, self.numbers]
-        super().__init__("occluder", controls, [[self.photo, self.bars], [self.map, self.overlay]])
-        self.listen_to_uploads(self.chooser, self.change_picture)
+        options = widgets.HBox([self.patch, self.fill], layout=WRAPPED)
+        controls = [options, self.grey, self.left, self.top, self.mapping, self.numbers]
+        rows = [[self.photo, self.bars], [self.map, self.overlay]]
+        super().__init__("occluder", model, gallery, classes, controls, rows, first)
         self.listen(self.patch, self.change_patch)
-        for control in (self.target, self.fill, self.grey.slider, self.left.slider, self.top.slider):
+        for control in (self.fill, self.grey.slider, self.left.slider, self.top.slider):
             self.listen(control)
         self.mapping.attach(self, self.map_everything)
-        self.change_picture()
         self.start()
 
     # What is computed
@@ -69,25 +89,18 @@ class Occluder(Explorer):
     @property
     def _shown(self):
         """What the patch shows, as `perturbation.occlusion` takes it: a word, or a number."""
-        return self._grey() if self.fill.value == "grey" else self.fill.value
-
-    def _grey(self):
-        """The grey in the units of the network's input, which need not be 0 … 255."""
-        low, high = _range(self.gallery[self.chooser.value])
-        return low + self.grey.value * (high - low) / 255
+        if self.fill.value not in ("black", "grey"):
+            return self.fill.value
+        low, high = _range(self.gallery[self.chooser.value])  # the units of the network's input need not be 0 … 255
+        return low + (self.grey.value if self.fill.value == "grey" else 0) * (high - low) / 255
 
     def _task(self):
-        return shared.prepare(self.model, self.gallery[self.chooser.value], self.target.value)
+        return shared.prepare(self.model, self.gallery[self.chooser.value], self.classes.target(self.target.value))
 
     def _fill(self):
         """The picture that the patch is cut out of, `(H, W, C)`."""
         key = "fill", self.chooser.value, self._shown
         return self.cache.get(key, lambda: np.array(masking.fills(self._task(), self._shown)[0]))
-
-    def clean(self):
-        """What the network puts out for the whole picture, `(classes,)`."""
-        name = self.chooser.value
-        return self.cache.get(("clean", name), lambda: engine.run(self.model, self.gallery[name][None])[0])
 
     def covered(self):
         """The picture as the network gets it, `(H, W, C)` float32."""
@@ -97,9 +110,9 @@ class Occluder(Explorer):
         return picture
 
     def answer(self):
-        """What the network puts out for the covered picture, `(classes,)`."""
+        """What the network puts out for the covered picture, `(outputs,)`."""
         key = "covered", self.chooser.value, self._shown, self.box
-        return self.cache.get(key, lambda: engine.run(self.model, self.covered()[None])[0])
+        return self.cache.get(key, lambda: self.run(self.covered()))
 
     @property
     def _sweep_key(self):
@@ -112,9 +125,10 @@ class Occluder(Explorer):
 
     def occlusion_map(self):
         """What `perturbation.occlusion` gives for the class, `(H, W)`, NaN where it is not known yet; or None."""
-        if self._sweep_key not in self.cache:
+        outputs, windows = self.cache.peek(self._sweep_key), self.windows
+        if outputs is None:
             return None
-        scores, windows = self.cache.get(self._sweep_key, None)[:, self.target.value], self.windows
+        scores = self.classes.scores(outputs)[:, self.target.value]
         return windows.mean((scores[0] - scores[1:]).reshape(len(windows.tops), len(windows.lefts))).astype("float32")
 
     def map_everything(self):
@@ -124,21 +138,17 @@ class Occluder(Explorer):
             return
         windows, task = self.windows, self._task()
         total = 1 + len(windows.tops) * len(windows.lefts)
-        outputs = np.full((total, len(self.classes.names)), np.nan, np.float32)
+        outputs = np.full((total, self.classes.outputs), np.nan, np.float32)
         self.cache.put(self._sweep_key, outputs)
         done = 0
         for _, found in occlusion.sweep(task, windows, self._fill()[None], 0, also=("outputs",)):
-            outputs[done : done + len(found)] = found
-            done += len(found)
+            (rows,) = keras.tree.flatten(found)
+            outputs[done : done + len(rows)] = rows
+            done += len(rows)
             self._show_map()
             yield done - 1, total - 1, f"{done - 1} of {total - 1} positions"
 
     # What is done when a control was changed
-
-    def change_picture(self, change=None):
-        """Offer the classes that are the most probable for the new picture, and choose the first."""
-        self.target.options = self.classes.menu(self.clean())
-        self.target.value = self.target.options[0][1]
 
     def change_patch(self, change=None):
         """Keep the patch within the picture, and its middle where it is."""
@@ -147,19 +157,21 @@ class Occluder(Explorer):
             number.set(length - side, min(max(number.value + (before - side) // 2, 0), length - side))
 
     def refresh(self):
-        clean, now = self.clean(), self.answer()
+        clean, now, target = self.outputs(), self.answer(), self.target.value
         self.grey.layout.display = "flex" if self.fill.value == "grey" else "none"
         self.photo.show(self._marked(as_pixels(self.covered())), f"{self.chooser.value}, as the network gets it.")
         before, after = self.classes.probabilities(clean), self.classes.probabilities(now)
-        shown = self.classes.top(clean)
-        shown += [index for index in self.classes.top(now, 1) if index not in shown]
-        rows = [(self.classes.names[k], before[k], after[k], k == self.target.value) for k in shown]
-        self.bars.show(drawn_bars(rows, self.bars.width))
+        if before is None or after is None:
+            self.bars.hide()
+        else:
+            shown = dict.fromkeys([*self.classes.top(clean), target, *self.classes.top(now, 1)])
+            rows = [(self.classes.names[k], before[k], after[k], k == target) for k in shown]
+            self.bars.show(drawn_bars(rows, self.bars.width))
         self._show_map()
         self._tell(clean, now, before, after)
 
     def _marked(self, pixels):
-        return marked(enlarged(pixels), self.box, self.gallery.shape[:2])
+        return marked(enlarged(pixels, self.photo.width), self.box, self.gallery.shape[:2])
 
     def _show_map(self):
         values = self.occlusion_map()
@@ -191,16 +203,17 @@ class Occluder(Explorer):
     def _tell(self, clean, now, before, after):
         """Write the numbers of the class."""
         target, top = self.target.value, self.classes.top(now, 1)[0]
-        drop = clean[target] - now[target]
-        words = (
-            f"{self.classes.names[target]}: probability {percent(before[target])} → {percent(after[target])}, score "
-            f"{clean[target]:.2f} → {now[target]:.2f}, a {'fall' if drop >= 0 else 'rise'} of {abs(drop):.2f}. "
-            f"Most probable now: {self.classes.names[top]}, {percent(after[top])}."
-        )
+        whole, part = (self.classes.scores(outputs)[target] for outputs in (clean, now))
+        words = f"{self.classes.names[target]}: "
+        if before is not None and after is not None:
+            words += f"probability {percent(before[target])} → {percent(after[target])}, "
+        words += f"score {whole:.2f} → {part:.2f}, a {'fall' if whole >= part else 'rise'} of {abs(whole - part):.2f}."
+        if before is not None and after is not None:
+            words += f" Most probable now: {self.classes.names[top]}, {percent(after[top])}."
         values = self.occlusion_map()
         row, column = (self.box[0] + self.box[2]) // 2, (self.box[1] + self.box[3]) // 2
         if values is not None and not np.isnan(values[row, column]):
-            words += f" The map in the middle of the patch: {values[row, column]:.2f}."
+            words += f" On the map its middle has {values[row, column]:.2f}, the mean over all patches that cover it."
         self.numbers.value = text(words)
 
     def summary(self):
@@ -214,7 +227,7 @@ def _range(picture):
     return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
 
 
-def drawn_bars(rows, width=2 * WIDTH, line=38):
+def drawn_bars(rows, width, line=38):
     """Probabilities before and now, two bars for each class: `(h, width, 3)` uint8.
 
     rows: of `(name, before, now, is the chosen one)`.

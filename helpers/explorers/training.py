@@ -11,13 +11,12 @@ from PIL import Image, ImageDraw
 
 from .. import training
 from ..pictures import images, plots
-from .frame import MARK, WRAPPED, Chooser, Explorer, Panel
+from .frame import LABELLED, MARK, WRAPPED, Chooser, Explorer, Panel
 from .gallery import Cache, Gallery
 
 SMALL, SHEET, WIDE = 160, 368, 912  # pixels: widths of the panels
 MOST, GAP = 64, 6  # filters or maps in a sheet, and the pixels between them
-PROBE = "the probe"
-LABELLED = {"description_width": "initial"}
+PROBE = "the picture of the training"
 
 
 class Film:
@@ -166,9 +165,25 @@ class Curves:
 
 
 class Training(Explorer):
-    """See `explore.training`."""
+    """Move through a training: how do filters come out of noise, and when does the network begin to answer right?
 
-    def __init__(self, snapshots, pictures=None):
+    Shows, at the chosen step, the filters of a layer and its maps of a picture, on scales that stay the same over the
+    whole training, so that one sees them grow; and all numbers that were kept, as curves. *Play* shows it as a film.
+
+    The first picture is the probe. Where the snapshots hold all the weights that a layer depends on, others can be
+    chosen and brought along: the network then runs again with the weights of each step.
+
+    Args:
+        snapshots: a `training.Snapshots` that has been through `fit`. It is read only, and so is its model.
+        pictures: as for `explore.layers`; None for the bundled ones if the probe's values go to 255 (or there is no
+            probe), and else for the probe alone, since only you know how pictures are scaled for your network.
+
+    Raises:
+        ValueError: no snapshots, or none of a convolution or of maps; `pictures` that cannot be read, or that the
+            network cannot be run on because weights were not kept.
+    """
+
+    def __init__(self, snapshots, *, pictures=None):
         self.snapshots, self.cache = snapshots, Cache()
         self.layers = _layers(snapshots)
         self.gallery = self._gallery(pictures)
@@ -192,16 +207,18 @@ class Training(Explorer):
     def _make_controls(self, count):
         steps = [(f"step {step}", index) for index, step in enumerate(self.snapshots.steps)]
         self.moment = widgets.SelectionSlider(
-            options=steps, index=count - 1, description="Training", style=LABELLED, layout={"width": "480px"}
+            options=steps,
+            index=count - 1,
+            description="Training",
+            style=LABELLED,
+            layout={"width": "480px", "max_width": "98%"},
         )
         self.play = widgets.Play(value=count - 1, max=count - 1, interval=700, description="Play the training")
         self.link = traitlets.link((self.play, "value"), (self.moment, "index"))
         first = next((layer for layer in self.layers if _has_kernel(self.snapshots, layer)), self.layers[0])
         self.layer = widgets.Dropdown(options=self.layers, value=first, description="Layer", style=LABELLED)
         self.own = widgets.Checkbox(description="Each channel on its own scale", indent=False)
-        self.chooser = Chooser(self.gallery) if self.gallery else None
-        if self.chooser:
-            self.chooser.menu.value = self.gallery.names[0]  # the probe, if there is one
+        self.chooser = Chooser(self.gallery, self.gallery.names[0]) if self.gallery else None  # first the probe
         self.numbers = widgets.HTML()
 
     def _gallery(self, pictures):

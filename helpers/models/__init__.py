@@ -4,12 +4,10 @@ Bundled and offline: `efficientnet_lite0`, `vgg19` (convolutional base), `mnist_
 `keras.applications` loads by its lower-case name too, with Keras's own download.
 """
 
-import difflib
-
-import keras
 import numpy as np
+import scipy.special
 
-from .. import data
+from .. import checks, data
 from . import applications, bundled
 
 BUNDLED = {
@@ -49,68 +47,88 @@ def load(name="efficientnet_lite0", size=None, weights="imagenet"):
     return model
 
 
-def efficientnet_lite0(size=None, batchnorm=True, seed=0):
-    """EfficientNet-Lite0 with random weights and with its BatchNorm layers, which `load` has folded away.
-
-    Their statistics are random too. For measuring what folding changes: the answers mean nothing.
-    """
-    random = np.random.default_rng(seed)
-    model = bundled.efficientnet_lite0(*_shape(size) or (), batchnorm=batchnorm)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = (random.uniform(-0.5, 0.5, layer.gamma.shape) for _ in range(4))
-            layer.set_weights([1 + gamma, beta, mean, 1 + variance])
-        elif layer.weights:
-            kernel, *bias = layer.get_weights()
-            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-            inputs = np.prod(kernel.shape[: 2 if depthwise else -1])  # of one output: keeps the signal's scale
-            layer.set_weights([random.normal(0, np.sqrt(2 / inputs), kernel.shape), *bias])
-    return model
-
-
-def decode(logits, top=5):
+def decode(outputs, top=5, labels=None, activation=None):
     """The most probable classes: per image a list of `(class_index, label, probability)`, best first.
 
-    logits: (N, classes), or (classes,) of one image, which gives its list alone. Probabilities are their softmax.
-    Labels: names for 1000 classes (ImageNet), "0" … "9" for 10 (digits), "class 17" otherwise.
+    outputs: (N, classes), or (classes,) of one image, which gives its list alone; as for `probabilities`. One number
+        for each image stands for two classes: 0, and 1, whose probability it is or gives.
+    top: how many; None for all.
+    labels: names of the classes. None: names for 1000 classes (ImageNet), "0" … "9" for 10 (digits), else "class 17".
+    activation: what is still to be applied, as for `probabilities`.
+
+    ValueError: features, NaN, another number of labels than of classes, or numbers that could mean this or that.
     """
-    logits = np.asarray(logits, "float64")
-    if logits.ndim == 1:
-        return decode(logits[None], top)[0]
-    if logits.ndim != 2:
-        raise ValueError(f"decode takes logits (N, classes) or (classes,), not an array of shape {logits.shape}.")
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    labels = _labels(logits.shape[1])
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    outputs = np.asarray(outputs, "float64")
+    if outputs.ndim == 1:
+        return decode(outputs[None], top, labels, activation)[0]
+    if outputs.ndim != 2:
+        raise ValueError(f"decode takes outputs (N, classes) or (classes,), not an array of shape {outputs.shape}.")
+    shares = probabilities(outputs, activation)
+    labels = class_names(shares.shape[1], labels)
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     return [
         [(int(index), labels[index], float(row[index])) for index in order]
-        for row, order in zip(probabilities, best, strict=True)
+        for row, order in zip(shares, best, strict=True)
     ]
+
+
+def probabilities(outputs, activation=None):
+    """What a classifier puts out as probabilities (N, classes); one number for each image, (N, 1), gives two classes.
+
+    outputs: (N, classes), logits or probabilities.
+    activation: what is still to be applied: `"softmax"` to logits of classes that exclude each other, `"sigmoid"` to
+        those of classes that do not (or to one), `"linear"` to probabilities: nothing. None: the numbers tell. Rows
+        between 0 and 1 that add up to 1 are probabilities, and so is a single column between 0 and 1; what lies
+        outside are logits, whose softmax it is, or of a single column the sigmoid. Not told by the numbers are logits
+        of classes that do not exclude each other, and a single column of logits that happen to lie between 0 and 1.
+
+    ValueError: NaN; numbers between 0 and 1 that do not add up to 1, without an `activation`; one that does not fit.
+    """
+    outputs = np.asarray(outputs, "float64")
+    if np.isnan(outputs).any():
+        raise ValueError("The outputs hold NaN: there is no probability in them.")
+    inside = bool(((outputs > -1e-6) & (outputs < 1 + 1e-6)).all())
+    add_up, single = bool((abs(outputs.sum(1) - 1) < 0.01).all()), outputs.shape[1] == 1
+    if activation is None:
+        if inside and not (add_up or single):
+            raise ValueError(
+                "These outputs lie between 0 and 1 and do not add up to 1: they could be logits, or probabilities of "
+                'classes that do not exclude each other. Say it: activation="softmax", or activation="linear".'
+            )
+        activation = "linear" if inside else "sigmoid" if single else "softmax"
+    checks.choose(activation, ["softmax", "sigmoid", "linear"], "activation")
+    if activation == "linear" and not inside or activation == "softmax" and single:
+        what = "are no probabilities: they leave 0 … 1" if activation == "linear" else "are one number for each image"
+        raise ValueError(f"activation={activation!r}: these outputs {what}.")
+    if activation == "softmax":
+        return scipy.special.softmax(outputs, axis=1)
+    shares = scipy.special.expit(outputs) if activation == "sigmoid" else outputs
+    return np.hstack([1 - shares, shares]) if single else shares
+
+
+def class_names(count, labels=None):
+    """Names of so many classes, as `decode` has them. ValueError: another number of labels."""
+    if labels is not None:
+        labels = [labels] if isinstance(labels, str) else [str(label) for label in labels]
+        if len(labels) != count:
+            raise ValueError(f"labels: {len(labels)} names for {count} classes.")
+        return labels
+    if count == 1000:
+        return data.path("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    return [str(index) if count == 10 else f"class {index}" for index in range(count)]
 
 
 def _known(name):
     spellings = {candidate.replace("_", ""): candidate for candidate in available()}
-    spelling = str(name).lower().replace("_", "")
-    if spelling not in spellings:
-        nearest = [spellings[close] for close in difflib.get_close_matches(spelling, spellings)]
-        raise ValueError(
-            f"There is no network {name!r}. Nearest: {', '.join(nearest) or 'none'}. "
-            f"Bundled: {', '.join(BUNDLED)}. All: models.available()."
-        )
-    return spellings[spelling]
+    known = spellings.get(str(name).lower().replace("_", ""), name)
+    return checks.choose(known, available(), "network", f"Bundled: {', '.join(BUNDLED)}. All: models.available().")
 
 
 def _shape(size, smallest=32):
     """None, or (height, width) with None for a free axis."""
-    if size is None:
-        return None
     if isinstance(size, str) and size == "any":
         return None, None
-    pair = (size, size) if np.ndim(size) == 0 else tuple(size)
-    if len(pair) != 2 or not all(isinstance(length, int | np.integer) and length >= smallest for length in pair):
-        raise ValueError(f'size={size!r}: give None, one int, (height, width) or "any"; at least {smallest} pixels.')
-    return int(pair[0]), int(pair[1])
+    return None if size is None else checks.pair(size, "size", smallest)
 
 
 def _load_application(name, size, shape, weights):
@@ -135,9 +153,3 @@ def _assign(model, name):
                 else:
                     kernel = stored[f"{layer.name}/kernel"]
                 layer.set_weights([kernel, stored[f"{layer.name}/bias"]])
-
-
-def _labels(classes):
-    if classes == 1000:
-        return data.path("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
-    return [str(index) if classes == 10 else f"class {index}" for index in range(classes)]

@@ -18,36 +18,30 @@ VGG19_BLOCKS = [(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)]
 VGG19_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
-def efficientnet_lite0(height=224, width=224, batchnorm=False):
-    """EfficientNet-Lite0, 1000 logits; its BatchNorm folded into the convolutions unless `batchnorm=True`."""
+def efficientnet_lite0(height=224, width=224):
+    """EfficientNet-Lite0, 1000 logits; its BatchNorm is folded into the convolutions."""
 
-    def finish(x, name, relu=True):
-        if batchnorm:
-            x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
-        return layers.ReLU(max_value=6, name=f"{name}_relu")(x) if relu else x
+    def rectified(x, name):
+        return layers.ReLU(max_value=6, name=f"{name}_relu")(x)
 
-    def convolution(x, channels, name, size=1, stride=1, relu=True):
-        conv = layers.Conv2D(channels, size, stride, padding="same", use_bias=not batchnorm, name=name)
-        return finish(conv(x), name, relu)
-
-    def depthwise(x, size, stride, name):
-        conv = layers.DepthwiseConv2D(size, stride, padding="same", use_bias=not batchnorm, name=name)
-        return finish(conv(x), name)
+    def convolution(x, channels, name, size=1, stride=1):
+        return layers.Conv2D(channels, size, stride, padding="same", name=name)(x)
 
     image = keras.Input((height, width, 3), name="image")
     x = layers.Rescaling(1 / 128, -127 / 128, name="preprocess")(image)
-    x = convolution(x, 32, "stem", size=3, stride=2)
+    x = rectified(convolution(x, 32, "stem", size=3, stride=2), "stem")
     for stage, (repeats, size, first_stride, expansion, channels) in enumerate(EFFICIENTNET_STAGES, start=1):
         for repeat in range(repeats):
             block, shortcut = f"block{stage}{'abcd'[repeat]}", x
             stride = first_stride if repeat == 0 else 1
             if expansion > 1:
-                x = convolution(x, expansion * x.shape[-1], f"{block}_expand")
-            x = depthwise(x, size, stride, f"{block}_depthwise")
-            x = convolution(x, channels, f"{block}_project", relu=False)
+                x = rectified(convolution(x, expansion * x.shape[-1], f"{block}_expand"), f"{block}_expand")
+            name = f"{block}_depthwise"
+            x = rectified(layers.DepthwiseConv2D(size, stride, padding="same", name=name)(x), name)
+            x = convolution(x, channels, f"{block}_project")
             if repeat > 0:
                 x = layers.Add(name=f"{block}_add")([shortcut, x])
-    x = convolution(x, 1280, "head")
+    x = rectified(convolution(x, 1280, "head"), "head")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(image, layers.Dense(1000, name="logits")(x), name="efficientnet_lite0")
 

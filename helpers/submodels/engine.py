@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from .graph import cached, is_open, trace
+from .graph import is_open, trace
 from .kinds import channels_first
+from .memory import cached
 
 _watcher = contextvars.ContextVar("watcher", default=None)  # each thread has its own
 
@@ -139,7 +140,9 @@ def picture_shape(model):
     if id(inputs[0]) in channels_first(graph):
         raise ValueError(
             f"Model {model.name!r} takes pictures with their channels first, {shape}, which would be read as "
-            f"{shape[0]} rows. Rebuild it with data_format='channels_last': the kernels stay as they are."
+            f"{shape[0]} rows. Rebuild it with data_format='channels_last' (its kernels stay as they are); or, for "
+            "what looks at pixels alone, put a layer in front: keras.Sequential([keras.Input((height, width, "
+            "channels)), keras.layers.Permute((3, 1, 2)), model])."
         )
     return shape
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from .. import checks
 from .engine import picture_shape
-from .graph import new_input, remembered, replay, trace, twin
+from .graph import new_input, replay, trace, twin
 from .kinds import activation, hidden_rectifiers, is_function, recognised
+from .memory import remembered
 from .taps import spatial
 
 RULES = ("guided", "deconv")

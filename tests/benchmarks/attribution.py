@@ -26,6 +26,7 @@ import tensorflow as tf
 import helpers  # noqa: F401
 from helpers import cam, engine, gradients, images, models, perturbation
 from helpers.attribution import shared
+from tests import zoo
 
 BATCH = 16
 CLASS = 105  # koala
@@ -354,7 +355,7 @@ if __name__ == "__main__":
     options = options.parse_args()
     memories = memory()  # first: a child process counts the peak of its parent as its own
     benches = [
-        Bench("EfficientNet-Lite0", models.efficientnet_lite0(batchnorm=True), CLASS, of_class),
+        Bench("EfficientNet-Lite0", zoo.efficientnet_lite0(), CLASS, of_class),
         Bench("MobileNetV2", models.load("mobilenet_v2", weights=None), CLASS, of_class),
     ]
     for bench in benches:

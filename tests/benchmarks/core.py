@@ -13,6 +13,7 @@ import numpy as np
 
 import helpers
 from helpers import engine, images, models, submodels
+from tests import zoo
 
 
 def side_by_side(first, second, rounds=9):
@@ -56,7 +57,7 @@ def passes(model):
     one, all_layers = side_by_side(lambda: forward(batch), lambda: every(batch))
     row("activations of all layers ÷ one forward pass, 8 pictures", f"{all_layers / one:.2f} ×", "≤ 2.5 ×")
 
-    unfolded = models.efficientnet_lite0(batchnorm=True)
+    unfolded = zoo.efficientnet_lite0()
     folded = engine.compiled(submodels.fold_batchnorm(unfolded))
     unfolded = engine.compiled(unfolded)
     slow, fast = side_by_side(lambda: unfolded(batch), lambda: folded(batch))

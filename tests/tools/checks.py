@@ -136,9 +136,18 @@ RULES = [
 ]
 
 
+# A page without words on it, which no reader opens by itself, and that is nothing before a kernel runs.
+NOT_FOR_THE_APP = {has_outputs, has_compared_numbers, has_exercises, has_badge, has_bootstrap}
+
+
+def rules(path):
+    """Those that the notebook at `path` keeps."""
+    return [rule for rule in RULES if path.name != nb.APP.name or rule not in NOT_FOR_THE_APP]
+
+
 def problems(notebook, path):
     """All that is wrong with the notebook stored at `path`."""
-    return [problem for rule in RULES for problem in rule(notebook, path)]
+    return [problem for rule in rules(path) for problem in rule(notebook, path)]
 
 
 def reachable(start, notebooks):

@@ -95,7 +95,8 @@ def normalise(notebook):
 def execute_in_place(path):
     """Execute and overwrite one notebook; returns what is wrong with it, in words."""
     notebook = nb.read(path)
-    nb.stamp(notebook, path.stem)
+    if path.name != nb.APP.name:
+        nb.stamp(notebook, path.stem)
     start = time.perf_counter()
     with tqdm(total=len(nb.code_cells(notebook)), desc=path.stem, unit="cell") as bar:
         try:

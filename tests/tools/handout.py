@@ -1,19 +1,21 @@
 """Copies for a class in build/handout/: python -m tests.tools.handout
 
 Each notebook becomes a student copy, without solutions and outputs and with the descriptions of pictures folded, and an
-instructor copy with everything, solutions unfolded; both as a notebook and as a page to print. The notebooks are taken
-as they are committed, nothing is executed.
+instructor copy with everything, solutions unfolded; both as a notebook and as a page to print. And it becomes a
+worksheet for those who have no computer. The notebooks are taken as they are committed, none is executed; only how the
+predictions come out is computed.
 """
 
+import ast
 import copy
 import html
 import re
 import shutil
 
 import nbformat
+from tqdm import tqdm
 
-from helpers import exercises
-from tests.tools import gallery, run
+from tests.tools import gallery, run, worksheet
 from tests.tools import notebook as nb
 
 FOLDER = run.BUILD / "handout"
@@ -22,19 +24,20 @@ KINDS = ("student", "instructor")
 # The notebooks look for the package next to their folder. A copy lies deeper, or wherever a student has put it.
 AT_HOME = "sys.path.insert(0, str(Path.cwd().parent))"
 ANYWHERE = """\
-homes = [folder for folder in Path.cwd().parents if (folder / "helpers" / "exercises.py").exists()]
+homes = [folder for folder in Path.cwd().parents if (folder / "helpers" / "exercises").exists()]
 if not homes:
     raise FileNotFoundError("Move this notebook into the folder `notebooks` of the collection, and open it there.")
 sys.path.insert(0, str(homes[0]))"""
 
+LOOK = "What do you see?"  # the title of a figure that would answer a prediction
 SEEN = re.compile(r"^\*What you see:\* ?(.*?)(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
-TO_OPEN = r"<details><summary><i>What you see:</i> open it when you have looked</summary>\n\n\1\n\n</details>"
+TO_OPEN = "<details><summary><i>{}</i> open it when you have looked</summary>\n\n{}\n\n</details>"
 
 PRINT = """<style>
   .asked { border-left: 4px solid #0b57a4; padding: 2px 12px; }
   .asked ol { list-style: upper-alpha; margin: 4px 0 0; }
   .room { height: 7em; border: 1px solid #999; border-radius: 4px; padding: 4px 8px; color: #777; }
-  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+  .jp-InputPrompt, .jp-OutputPrompt, details { display: none; }
   @page { margin: 16mm 15mm; }
   @media print {
     nav { display: none; }
@@ -68,12 +71,13 @@ INDEX = """<!doctype html>
   a {{ color: #0b57a4; }}
 </style>
 <h1>Handouts</h1>
-<p>Student copies have neither solutions nor outputs, and what there is to see in a picture is folded; the questions and
-the places for the answers are left. Instructor copies have everything, with the solutions unfolded. The pages are made
-for paper, A4 or Letter. The notebooks run where they are, and in the folder <code>notebooks</code> of any copy of the
-collection; on Colab they fetch it themselves.</p>
+<p>A worksheet is one sheet of paper, for a class without computers: what will happen on its front, what happens on its
+back. Page 3 holds the answers. Student copies have neither solutions nor outputs, and what there is to see in a picture
+is folded; the questions and the places for the answers are left. Instructor copies have everything, with the solutions
+unfolded. The pages are made for paper, A4 or Letter. The notebooks run where they are, and in the folder
+<code>notebooks</code> of any copy of the collection; on Colab they fetch it themselves.</p>
 <table>
-<tr><th>notebook</th><th>for students</th><th>for the instructor</th></tr>
+<tr><th>notebook</th><th>on paper</th><th>for students</th><th>for the instructor</th></tr>
 {rows}
 </table>
 </html>
@@ -83,20 +87,44 @@ collection; on Colab they fetch it themselves.</p>
 def student(notebook):
     """A copy without solutions and outputs, in which one has to look before one reads what there is to see.
 
-    What is left of the outputs are the options of the predictions.
+    What is left of the outputs are the options of the predictions. Up to the next heading nothing answers them: the
+    titles of figures ask instead, and all words are folded.
     """
     found = _movable(notebook)
     first = found.cells[0]
     first.source = re.sub(r"\n*\[!\[Open in Colab\].*", "", first.source)  # it leads to the solutions
     found.cells = [cell for cell in found.cells if not nb.is_solution(cell)]
-    for cell in found.cells:
+    for cell, asked in nb.answers_of_predictions(found):
         if cell.cell_type == "markdown":
-            cell.source = SEEN.sub(TO_OPEN, cell.source)
-    for cell in nb.code_cells(found):
+            cell.source = _folded(cell.source, asked)
+            continue
         cell.execution_count = None
+        if asked:
+            cell.source = _asking(cell.source, asked)
         if not nb.prediction(cell):
             cell.outputs = []
     return found
+
+
+def _folded(text, asked):
+    """Text with *What you see* folded; after a prediction, all that stands before the next heading."""
+    first, *rest = nb.HEADING.split(text, maxsplit=1)
+    if asked and first.strip():
+        seen, what = re.subn(r"^\*What you see:\* ", "", first.strip())
+        first = TO_OPEN.format("What you see:" if what else f"To {asked}:", seen) + "\n\n" * bool(rest)
+    return "".join(SEEN.sub(lambda found: TO_OPEN.format("What you see:", found[1]), part) for part in [first, *rest])
+
+
+def _asking(source, asked):
+    """Code in which the titles of figures ask; a name before the finding, which the code fills in, is left."""
+    lines = source.encode().splitlines(keepends=True)
+    for title in nb.titles(source):
+        named = isinstance(title, ast.JoinedStr) and isinstance(title.values[0], ast.FormattedValue)
+        name = f"{{{ast.unparse(title.values[0].value)}}}: " if named else ""
+        start, end = title.lineno - 1, title.end_lineno - 1
+        before, after = lines[start][: title.col_offset], lines[end][title.end_col_offset :]
+        lines[start : end + 1] = [before + f'{"f" * named}"{name}{LOOK} ({asked})"'.encode() + after]
+    return b"".join(lines).decode()
 
 
 def instructor(notebook):
@@ -129,11 +157,13 @@ def _for_paper(notebook, kind):
     found = copy.deepcopy(notebook)
     cells = []
     for cell in found.cells:
+        if "bootstrap" in nb.tags(cell):
+            continue
         cells.append(cell)
         room = None
         if cell.cell_type == "code" and nb.prediction(cell):
             cell.outputs, room = [], "My prediction, and why it comes out like this:"
-            cells.append(_spelled_out(nb.prediction(cell)))
+            cells.append(nbformat.v4.new_markdown_cell(worksheet.spelled_out(nb.prediction(cell))))
         elif cell.cell_type == "code" and nb.exercise(cell):
             room = "My answer:"
         if room and kind == "student":
@@ -142,29 +172,29 @@ def _for_paper(notebook, kind):
     return found
 
 
-def _spelled_out(id):
-    asked = exercises.PREDICTIONS[id]
-    options = "".join(f"<li>{option}</li>" for option in map(exercises.marked_up, asked.options))
-    text = f'<div class="asked"><b>{id}</b> {exercises.marked_up(asked.question)}<ol>{options}</ol></div>'
-    return nbformat.v4.new_markdown_cell(text)
-
-
 def _row(name, title):
     links = "".join(
         f'<td><a href="{kind}/{name}.html">page to print</a><br><a href="{kind}/{name}.ipynb">notebook</a></td>'
         for kind in KINDS
     )
-    return f"<tr><td>{html.escape(title)}</td>{links}</tr>"
+    sheet = f'<td><a href="worksheet/{name}.html">worksheet</a></td>'
+    return f"<tr><td>{html.escape(title)}</td>{sheet}{links}</tr>"
 
 
-def write(paths, folder):
-    """Write both copies of each notebook, as notebook and as page, and an index of all into `folder`."""
+def write(paths, folder, outcome=lambda id: worksheet.question(id).outcome()):
+    """Write the worksheet and both copies of each notebook, as notebook and as page, and an index of all into `folder`.
+
+    outcome: number of a prediction → how it comes out, as `Prediction` has it.
+    """
     shutil.rmtree(folder, ignore_errors=True)
+    (folder / "worksheet").mkdir(parents=True)
     rows = []
     for kind in KINDS:
         shutil.copytree(gallery.THUMBNAILS, folder / kind / "thumbnails")
-    for path in paths:
+    for path in tqdm(paths, unit="notebook"):
         source = nb.read(path)
+        sheet = worksheet.page(source, outcome)
+        (folder / "worksheet" / f"{path.stem}.html").write_text(sheet, encoding="utf-8")
         for kind, made in (("student", student(source)), ("instructor", instructor(source))):
             nb.write(made, folder / kind / path.name)
             (folder / kind / f"{path.stem}.html").write_text(page(made, path.stem, kind), encoding="utf-8")

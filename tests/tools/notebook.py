@@ -1,17 +1,21 @@
 """A notebook as this collection writes it: its fixed parts, and what can be read off it."""
 
+import ast
 import base64
 import re
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 
 import helpers
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 START = FOLDER / "00_start_here.ipynb"
+APP = FOLDER / "app.ipynb"  # the page of `make app`: no chapter, so it has no number
 
+HEADING = re.compile(r"^(?=#+ )", re.MULTILINE)
 FOLD = '# @title Solution { display-mode: "form" }'  # first line of a solution: Colab folds the cell
 
 
@@ -43,7 +47,7 @@ environment.require()"""
 
 def paths():
     """All notebooks of the collection, in reading order."""
-    return sorted(FOLDER.glob("*.ipynb"))
+    return sorted(FOLDER.glob("[0-9]*.ipynb"))
 
 
 def read(path):
@@ -143,6 +147,37 @@ def prediction(cell):
     """Number of the prediction that a cell asks for, or None."""
     found = re.search(r'^predict\("([\w.]+)"\)$', cell.source, re.MULTILINE)
     return found and found.group(1)
+
+
+def answers_of_predictions(notebook):
+    """Each cell with the number of the prediction that it may answer, or None: up to the next heading all do."""
+    asked = None
+    for cell in notebook.cells:
+        is_asking = cell.cell_type == "code" and prediction(cell)
+        yield cell, None if is_asking else asked
+        if is_asking:
+            asked = prediction(cell)
+        elif cell.cell_type == "markdown" and HEADING.search(cell.source):
+            asked = None
+
+
+def tree(source):
+    """The syntax tree of a code cell; lines that only IPython understands stay on their line."""
+    return ast.parse(TransformerManager().transform_cell(source))
+
+
+def titles(source):
+    """The titles of figures in a cell, which state a finding: nodes of its syntax, from the last to the first."""
+    found = []
+    for node in ast.walk(tree(source)):
+        if isinstance(node, ast.keyword) and node.arg in ("title", "suptitle"):
+            found.append(node.value)
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "title":
+            found.append(node.value)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "suptitle":
+            found += node.args[:1]
+    texts = [node for node in found if isinstance(node, ast.JoinedStr) or isinstance(getattr(node, "value", 0), str)]
+    return sorted(texts, key=lambda node: (node.lineno, node.col_offset), reverse=True)
 
 
 def is_solution(cell):

@@ -55,9 +55,13 @@ def page(notebook, name):
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": nb.title(notebook)}})
     body = re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", body)
     body = re.sub(r'<img alt="Open in Colab"[^>]*>', "Open in Colab", body)
-    # MathJax stands in each page as a whole, so that formulas can be read without a network.
+    return with_formulas(body)
+
+
+def with_formulas(page):
+    """MathJax stands in each page as a whole, so that formulas can be read without a network."""
     mathjax = resources.files("mathjax").joinpath("static/mathjax/es5/tex-svg.js").read_text(encoding="utf-8")
-    return body.replace("</head>", f"<script>{DOLLARS}</script>\n<script>{mathjax}</script>\n</head>", 1)
+    return page.replace("</head>", f"<script>{DOLLARS}</script>\n<script>{mathjax}</script>\n</head>", 1)
 
 
 def card(notebook, name):
