@@ -148,7 +148,7 @@ def test_every_control_has_a_label_and_is_reached_by_tab(explorer, front_end):
         assert reached_by_tab(explorer(name)) >= len(found), name
 
 
-@pytest.mark.parametrize("front_end", ["voila"], indirect=True, scope="module")  # JupyterLab does not fit on a phone
+@in_voila  # JupyterLab does not fit on a phone
 def test_on_a_phone(page, explorer, front_end, shoot):
     """Nothing is cut, and nothing scrolls within the page."""
     page.set_viewport_size({"width": 390, "height": 844})
