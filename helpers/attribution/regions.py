@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import environment
 from ..pictures import images as pictures
 from . import shared
 from .integrated import integrated_gradients
@@ -55,16 +56,9 @@ def overlapping_segments(picture):
     Args:
         picture: `(H, W, C)` float32, on any scale.
     """
-    try:  # only here: on a bare server OpenCV lacks system libraries, and nothing else should fail for that
-        import cv2
-    except ImportError as error:
-        raise ValueError(
-            f"XRAI widens its segments with OpenCV, which cannot be imported here ({error}). Install it with: pip "
-            "install opencv-python (a server without a screen: opencv-python-headless), or give segments=…, masks of "
-            "your own."
-        ) from error
     from skimage.segmentation import felzenszwalb
 
+    cv2 = environment.library("cv2", "gradients.xrai finds its regions with it")
     size = picture.shape[:2]
     low, high = picture.min(), picture.max()
     plain = (picture - low) / max(high - low, 1e-12) * 2 - 1

@@ -78,6 +78,13 @@ class Graph(NamedTuple):
         """The output of a layer. Raises a `ValueError` with the nearest names."""
         return self.tensors[self.named(layer)]
 
+    def single(self, layer):
+        """The output of a layer that has only one. Raises a `ValueError` where there are several."""
+        tensor = self.tensor(layer)
+        if not keras.backend.is_keras_tensor(tensor):
+            raise ValueError(f"Layer {layer!r} of {self.name!r} has several outputs; name a layer that has one.")
+        return tensor
+
     def index(self, layer):
         """The position in `calls` of the call that computes the output of this layer."""
         wanted = id(keras.tree.flatten(self.tensor(layer))[0])
