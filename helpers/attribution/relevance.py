@@ -130,8 +130,8 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     """
     task = shared.prepare(model, images, target)
     reference = shared.baseline(task, baseline)
-    network, steps = _opened(task, rulebook.refuse_without_multiplier)
-    graph, wanted, score = trace(network), _wanted(network, layers), _score(task)
+    graph, steps = _opened(task, rulebook.refuse_without_multiplier)
+    wanted, score = _wanted(graph, layers), _score(task)
 
     def backward(pictures, targets, baselines):
         values = _forward(graph, steps, tf.concat([pictures, baselines], 0))
@@ -186,8 +186,8 @@ def _propagate(model, images, target, rule, first, numbers, limits, layers, batc
     if limits is not None and first != "box":
         raise ValueError(f"limits={limits!r} are for first='box', and first is {first!r}: leave them out.")
     task = shared.prepare(model, images, target, resolve=False)
-    network, steps = _opened(task, rulebook.refuse_without_rule)
-    graph, wanted = trace(network), _wanted(network, layers)
+    graph, steps = _opened(task, rulebook.refuse_without_rule)
+    wanted = _wanted(graph, layers)
     # A class is its logit, whatever follows it; a reader's function is one of what the model puts out.
     logit = task.score
     score = (lambda outputs, targets: logit(outputs[0], targets)) if task.key is None else _score(task)
@@ -236,22 +236,23 @@ def _answer(task, layers, pixels, inside):
 
 
 def _opened(task, refuse):
-    """The network without its final softmax, and its calls as steps; `refuse` looks at each."""
+    """The graph of the network without its final softmax, and its calls as steps; `refuse` looks at each."""
 
     def build():
-        network = submodels.logits(task.model)
-        return network, rulebook.plan(trace(network))
+        graph = trace(submodels.logits(task.model))
+        return graph, rulebook.plan(graph)
 
-    network, steps = cached(task.model, "relevance", build)
+    graph, steps = cached(task.model, "relevance", build)
     for step in steps:
         refuse(step)
-    return network, steps
+    return graph, steps
 
 
-def _wanted(network, layers):
-    names = [layers] if isinstance(layers, str) else layers or ()
-    names = submodels.layer_names(network) if layers == "all" else names
-    return {name: trace(network).tensor(name) for name in names}
+def _wanted(graph, layers):
+    if layers == "all":
+        layers = [call.name for call in graph.calls if isinstance(call.operation, keras.layers.Layer)]
+    given = layers if isinstance(layers, (list, tuple)) else [] if layers is None else [layers]
+    return {graph.named(layer): graph.tensor(layer) for layer in given}
 
 
 def _score(task):
