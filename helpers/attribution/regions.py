@@ -29,7 +29,7 @@ def xrai(model, images, target=None, *, baseline=None, segments=None, batch=16, 
         the score per pixel.
 
     Raises:
-        ValueError: as `integrated_gradients`; masks of another shape.
+        ValueError: as `integrated_gradients`; masks of another shape; no OpenCV (for segments of its own).
     """
     task = shared.prepare(model, images, target)
     if baseline is None:

@@ -42,7 +42,7 @@ class Call(NamedTuple):
         """The operation, or another one in its place, on other values in the places of `inputs`, as at inference."""
         args, kwargs = self.bound(values)
         training = {"training": False} if _takes_training(self.operation) else {}
-        return (operation or self.operation)(*args, **training | kwargs)
+        return (operation or self.operation)(*args, **kwargs | training)
 
 
 class Graph(NamedTuple):
