@@ -12,6 +12,7 @@
 #   make notebooks                  execute the notebooks in place, for a commit      ONLY="notebooks/01*.ipynb" just these
 #   make gallery                    thumbnails and the gallery in README.md, from the executed notebooks
 #   make publish REPO=owner/name    write into badges, bootstrap cells and README where the project is; BRANCH=tag
+#   make check                      what takes long left out: run it while you work      ARGS=tests/test_cam.py just this
 #   make format                     ruff over everything
 #   make lock                       pin requirements.lock again (needs uv)
 
@@ -28,7 +29,7 @@ ONLY ?= notebooks/[0-9]*.ipynb
 APP ?= notebooks/app.ipynb
 FOLDERS := helpers tests data notebooks
 
-.PHONY: help venv lab app test test-peers test-colab run handout notebooks gallery publish format lock clean
+.PHONY: help venv lab app test check test-peers test-colab run handout notebooks gallery publish format lock clean
 
 help:
 	@sed '/^#/!d;s/^# \{0,1\}//;/^The newest/,$$d' Makefile
@@ -50,9 +51,12 @@ lab: venv
 app: venv
 	$(BIN)/voila $(APP) $(ARGS)
 
-# In this order the longest, in a browser, come first: at the end nobody waits for one of them.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(MARK)"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "$(MARK)"
+
+check: venv
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not (browser or colab or registry or slow)" $(or $(ARGS),tests)
 
 PEERS := .venv-peers
 test-peers: $(PEERS)/installed

@@ -52,6 +52,17 @@ def pair(value, name, least=1, most=None):
     return found
 
 
+def interval(value, name):
+    """(low, high), two finite numbers, the first below the second, as floats."""
+    try:
+        low, high = (real(end, name) for end in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r}: give two numbers, (low, high).") from None
+    if not low < high:
+        raise ValueError(f"{name}={value!r}: the low end must be below the high end.")
+    return low, high
+
+
 def channel(value, layer, count):
     """One of the `count` channels of a layer, as an int."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < count:

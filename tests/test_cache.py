@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import cam, deconv, engine, gradients, perturbation, relevance, submodels, units
-from helpers.submodels.graph import cached
+from helpers.submodels.memory import cached
 from tests import zoo
 
 L = keras.layers

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import dream, images, models
+from helpers import dream, images, models, synthesis
+from helpers.synthesis import objectives, transforms
 from tests import zoo
 
 L = keras.layers
@@ -167,18 +168,18 @@ def test_tiles_of_a_convolution_differ_only_at_their_borders():
 
 def test_windows_cover_every_pixel_with_one_shape():
     picture = np.zeros((50, 16, 3))
-    windows = list(dream._windows(picture, 16))
+    windows = list(transforms.windows(picture, 16))
     for window in windows:
         assert picture[window].shape[:2] == (16, 16)
         picture[window] += 1
     assert len(windows) == 4 and picture.min() == 1
-    assert list(dream._windows(picture, None)) == [(slice(0, 50), slice(0, 16))]
+    assert list(transforms.windows(picture, None)) == [(slice(0, 50), slice(0, 16))]
 
 
 def test_shifts_move_the_grid_of_tiles_by_up_to_a_tile():
     random = np.random.default_rng(0)
-    untiled = np.array([dream._shift(random, 3, None) for _ in range(200)])
-    tiled = np.array([dream._shift(random, 3, 64) for _ in range(2000)])
+    untiled = np.array([transforms.jitter(random, 3) for _ in range(200)])
+    tiled = np.array([transforms.jitter(random, 3, 64) for _ in range(2000)])
     assert untiled.min() == -3 and untiled.max() == 3
     assert tiled.min() == 0 and tiled.max() == 63
 
@@ -214,7 +215,8 @@ def test_the_guide_is_matched_by_the_largest_product():
     random = np.random.default_rng(0)
     outputs, guide = random.normal(size=(2, 3, 4, 5)).astype("float32"), random.normal(size=(7, 5)).astype("float32")
     expected = [np.mean([max(x @ y for y in guide) for x in own.reshape(-1, 5)]) / 5 for own in outputs]
-    np.testing.assert_allclose(dream._matched(tf.constant(outputs), tf.constant(guide)), expected, rtol=1e-5)
+    found = objectives.alike("conv", tf.constant(guide)).score({"conv": tf.constant(outputs)})
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_a_guided_dream_is_the_obvious_loop():
@@ -249,6 +251,86 @@ def test_the_bar_can_be_turned_off(capfd):
     assert "dreaming" in capfd.readouterr().err
 
 
+def test_objectives_add_up():
+    outputs = {"a": tf.constant([[1.0, 2.0], [3.0, -4.0]]), objectives.LOGITS: tf.constant([[5.0, 6.0], [7.0, 8.0]])}
+    objective = 2 * synthesis.layer("a") - synthesis.channel("a", 1) * 0.5 + -synthesis.class_logit(0)
+    assert objective.layers == ("a", objectives.LOGITS)
+    np.testing.assert_allclose(objective.score(outputs), [2 * 2.5 - 1 - 5, 2 * 12.5 + 2 - 7])
+
+
+def test_a_dream_of_a_sum_is_the_obvious_loop():
+    """The kernel of the last layer stands for the softmax that the class is free of."""
+    model, picture = convolutions(), photograph()
+    kernel = model.get_layer("answer").get_weights()[0]
+
+    def score(y):
+        return 0.5 * tf.reduce_mean(y["conv1"][..., 3]) + tf.reduce_sum(y["gap"][0] * kernel[:, 2])
+
+    slope = gradient(model, ["conv1", "gap"], score, picture)
+    objective = 0.5 * synthesis.channel("conv1", 3) + synthesis.class_logit(2)
+    result = run(model, picture, objective, octaves=1, steps=1, step=1, jitter=0)
+    np.testing.assert_allclose(result.picture, picture + slope / np.abs(slope).mean(), atol=0.01)
+
+
+def test_one_compiled_function_serves_all_channels_all_classes_and_all_weights(monkeypatch):
+    model, built = convolutions(), []
+    make = dream.Ascent
+    monkeypatch.setattr(dream, "Ascent", lambda *args: built.append(1) or make(*args))
+    for objective in [("conv2", 0), ("conv2", 3), 0, 3, "conv2", {"conv2": 0.5}]:
+        dream.measure(model, photograph(), objective)
+    assert len(built) == 3
+    maps = keras.Model(model.inputs[0], model.get_layer("conv2").output)(photograph()[None])[0].numpy()
+    for number in (0, 3):
+        assert dream.measure(model, photograph(), ("conv2", number)) == pytest.approx(
+            maps[..., number].mean(), rel=1e-5
+        )
+    assert dream.measure(model, photograph(), {"conv2": 0.5}) == pytest.approx(0.5 * (maps**2).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_every_float_type_dreams_as_float32_does(policy):
+    """With activations whose squares are beyond what float16 holds."""
+    plain, model = convolutions(), with_policy(policy, convolutions)
+    kernel, bias = plain.get_layer("conv1").get_weights()
+    plain.get_layer("conv1").set_weights([kernel * 3000, bias])
+    model.set_weights(plain.get_weights())
+    expected, found = (dream.measure(one, photograph(), "conv1") for one in (plain, model))
+    assert expected > 1e5 and found == pytest.approx(expected, rel=0.02)
+    for objective in ("conv2", 2):
+        result = run(model, photograph(), objective, octaves=1, steps=2)
+        assert result.picture.dtype == np.float32 and result.octaves[0].after > result.octaves[0].before
+    guided = dream.guided_dream(model, photograph(), photograph(13, 14), "conv2", octaves=1, steps=2, progress=False)
+    assert guided.octaves[0].after > guided.octaves[0].before
+
+
+def with_policy(policy, build):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return build()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_inputs_by_name_and_of_whole_numbers_dream_as_plain_ones():
+    plain = convolutions(size=(24, 20))
+    for dtype, structure in (("uint8", lambda x: x), ("float32", lambda x: {"image": x}), ("float32", lambda x: [x])):
+        picture = keras.Input((24, 20, 3), dtype=dtype, name="image")
+        x = picture
+        for layer in plain.layers:
+            x = layer(x)
+        twin = keras.Model(structure(picture), {"class": x})
+        for objective in ("conv2", 1):
+            dreams = [run(model, photograph(), objective, octaves=2, steps=2).picture for model in (plain, twin)]
+            np.testing.assert_allclose(*dreams, atol=1e-3)
+
+
+def test_where_there_is_no_gradient_it_says_so():
+    for function in (tf.round, lambda x: tf.cast(tf.argmax(x, -1), "float32")[..., None]):
+        with pytest.raises(ValueError, match="no gradient.*'stopped'"):
+            run(network(L.Lambda(function, name="stopped")), photograph(), "stopped", octaves=1, steps=1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -259,13 +341,22 @@ def test_the_bar_can_be_turned_off(capfd):
         (dict(objective=("conv2", -1)), "channels 0 to 4"),
         (dict(objective=4), "no class 4.*0 to 3"),
         (dict(objective=1.5), "give a layer name"),
-        (dict(octaves=0), "octaves is 0"),
-        (dict(steps=0), "steps is 0"),
-        (dict(steps=2.5), "steps is 2.5"),
-        (dict(step=0), "step is 0"),
-        (dict(octave_scale=1), "octave_scale is 1"),
-        (dict(jitter=-1), "jitter is -1"),
-        (dict(tile=0), "tile is 0"),
+        (dict(octaves=0), "octaves=0"),
+        (dict(steps=0), "steps=0"),
+        (dict(steps=2.5), "steps=2.5"),
+        (dict(steps=200.0), "steps=200.0.*whole number"),
+        (dict(octaves="3"), "octaves='3'"),
+        (dict(objective={"conv1": "much"}), "weight of 'conv1'='much'"),
+        (dict(objective=True), "objective is True"),
+        (dict(objective=("conv2", 1.5)), "1.5 is not one"),
+        (dict(objective=synthesis.channel("conv2", 5)), "channels 0 to 4"),
+        (dict(objective=synthesis.class_logit(-1)), "no class -1"),
+        (dict(objective=dream.Objective(("conv2",), lambda y: tf.reduce_mean(y["conv2"]))), "gives \\(\\) for one"),
+        (dict(image=photograph() / 255), "from 0 to 1.*Rescaling"),
+        (dict(step=0), "step=0"),
+        (dict(octave_scale=1), "octave_scale=1"),
+        (dict(jitter=-1), "jitter=-1"),
+        (dict(tile=0), "tile=0"),
         (dict(tile=7), "tile is 7.*'conv2' sees 8 pixels.*tile=32"),
         (dict(image=photograph()[None]), "One picture"),
         (dict(image=photograph()[..., :2]), "any × any × 3"),
@@ -281,7 +372,7 @@ def test_bad_input_is_refused_in_words(change, message):
 
 
 def test_networks_that_cannot_dream_so_say_why():
-    with pytest.raises(ValueError, match="has no logits.*class 3"):
+    with pytest.raises(ValueError, match="has no logits.*no class"):
         run(models.load("vgg19", weights=None), photograph(64, 64), 3)
     with pytest.raises(ValueError, match="20 × 20 pixels does not go through.*Flatten"):
         run(zoo.build("sequential"), photograph(20, 20), 3, octaves=1)

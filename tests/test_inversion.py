@@ -176,6 +176,45 @@ def test_the_model_is_left_as_it_was_and_compiled_once(functional, monkeypatch):
     assert layers == functional.layers and trainable == [layer.trainable for layer in functional.layers]
 
 
+def test_one_compiled_function_serves_all_channels(monkeypatch):
+    model, built, build = orthogonal(), [], inversion._build
+    monkeypatch.setattr(inversion, "_build", lambda *args: built.append(1) or build(*args))
+    image = photograph()
+    turn = model.get_layer("turned").get_weights()[0][0, 0]
+    for channel in (0, 2):
+        result = inversion.invert(model, image, "turned", channel, steps=40, parameterisation="pixel", **FREE)
+        assert np.abs(((result.picture - image) @ turn)[..., channel]).max() < 1
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_every_float_type_is_inverted_in_float32(policy):
+    from tests.test_dream import with_policy
+
+    plain, model = orthogonal(), with_policy(policy, orthogonal)
+    model.set_weights(plain.get_weights())
+    result = inversion.invert(model, photograph(), "turned", parameterisation="pixel", steps=40, **FREE)
+    assert result.pictures.dtype == result.losses.dtype == np.float32
+    assert result.errors[0] < {"mixed_float16": 0.004, "mixed_bfloat16": 0.03, "float64": 0.002}[policy]
+
+
+def test_inputs_by_name_and_of_whole_numbers_are_inverted():
+    plain = orthogonal()
+    expected = inversion.invert(plain, photograph(), "turned", steps=20, **FREE).picture
+    for dtype, structure in (("uint8", lambda x: x), ("float32", lambda x: {"image": x})):
+        picture = keras.Input((16, 16, 3), dtype=dtype, name="image")
+        twin = keras.Model(structure(picture), plain.get_layer("turned")(keras.ops.cast(picture, "float32")))
+        found = inversion.invert(twin, photograph(), "turned", steps=20, **FREE).picture
+        np.testing.assert_allclose(found, expected, atol=0.5)
+
+
+def test_what_has_no_gradient_is_refused():
+    picture = keras.Input((16, 16, 3))
+    largest = L.Lambda(lambda x: tf.cast(tf.argmax(x, -1), "float32")[..., None] + 1, name="largest")(picture)
+    with pytest.raises(ValueError, match="no gradient.*'largest'"):
+        inversion.invert(keras.Model(picture, largest), photograph(), "largest", steps=2, progress=False)
+
+
 def dead():
     picture = keras.Input((16, 16, 3))
     model = keras.Model(picture, L.Conv2D(2, 1, activation="relu", name="conv")(picture))
@@ -187,16 +226,23 @@ def dead():
     ("changes", "message"),
     [
         ({"layer": "conv3"}, "no layer 'conv3'.*'conv1'"),
-        ({"layer": "conv1", "channel": 6}, "channel=6.*6 channels, 0 to 5"),
-        ({"layer": "conv1", "channel": -1}, "channel=-1.*0 to 5"),
-        ({"layer": "answer", "channel": 5}, "channel=5.*5 channels"),
+        ({"layer": "conv1", "channel": 6}, "channels 0 to 5, and 6"),
+        ({"layer": "conv1", "channel": -1}, "channels 0 to 5, and -1"),
+        ({"layer": "answer", "channel": 5}, "channels 0 to 4, and 5"),
         ({"image": np.zeros((16, 15, 3))}, "16 × 16 × 3"),
         ({"image": np.zeros((2, 16, 16, 3))}, "2 pictures are given"),
         ({"image": np.zeros((16, 16))}, "shape"),
         ({"image": np.full((16, 16, 3), np.nan)}, "NaN"),
         ({"image": np.full((16, 16, 3), 300.0)}, "300.*outside limits"),
         ({"limits": (255, 0), "image": np.full((16, 16, 3), 300.0)}, "limits"),
+        ({"image": np.full((16, 16, 3), 0.5)}, "from 0 to 1.*limits=\\(0, 1\\)"),
+        ({"limits": 5}, "limits=5.*two numbers"),
+        ({"layer": "conv1", "channel": 1.0}, "1.0 is not one"),
+        ({"layer": "conv1", "channel": True}, "True is not one"),
         ({"steps": 0}, "steps=0"),
+        ({"steps": 200.0}, "steps=200.0.*whole number"),
+        ({"starts": 1.5}, "starts=1.5"),
+        ({"tv": "much"}, "tv='much'"),
         ({"starts": 0}, "starts=0"),
         ({"tv": -1.0}, "tv=-1.0"),
         ({"alpha": -1.0}, "alpha=-1.0"),
@@ -218,11 +264,10 @@ def test_a_network_with_broken_weights_is_refused():
         inversion.invert(model, photograph(), "turned", progress=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["koala", "panda", "coffee"])
+@pytest.mark.parametrize("name", ["koala", "coffee"])
 def test_quality_on_the_bundled_network(name):
-    model, image = models.load("vgg19", size=160), images.batch(images.sample(name), size=160)[0]
-    for layer, steps, error, similarity in (("block1_conv2", 150, 0.05, 0.97), ("block3_conv1", 200, 0.07, 0.85)):
+    model, image = models.load("vgg19", size=64), images.batch(images.sample(name), size=64)[0]
+    for layer, steps, error, similarity in (("block1_conv2", 60, 0.05, 0.95), ("block3_conv1", 80, 0.07, 0.82)):
         result = inversion.invert(model, image, layer, steps=steps, progress=False)
         assert result.errors[0] <= error
         assert structural_similarity(image, result.picture, channel_axis=-1, data_range=255) >= similarity

@@ -169,6 +169,37 @@ def test_a_subclass_is_not_its_parent(layers):
         relevance.lrp(model, x, 1)
 
 
+class Dotted:
+    """A regulariser without a configuration, as readers write them."""
+
+    def __call__(self, x):
+        return 1e-3 * ops.sum(x**2)
+
+
+OWN = {
+    "regulariser": [lambda: L.Conv2D(5, 3, kernel_regularizer=Dotted()), lambda: L.BatchNormalization()],
+    "initialiser": [
+        lambda: L.Conv2D(5, 3, kernel_initializer=lambda shape, dtype=None: tf.random.normal(shape, dtype=dtype)),
+        lambda: L.BatchNormalization(),
+    ],
+    "activation": [
+        lambda: L.BatchNormalization(),
+        lambda: L.Conv2D(5, 3, activation=lambda x: x * tf.nn.sigmoid(2 * x)),
+    ],
+    "tf": [lambda: L.BatchNormalization(), lambda: L.Dense(5, activation=tf.nn.softmax)],
+    "constraint": [lambda: L.DepthwiseConv2D(3, depthwise_constraint=lambda w: w), lambda: L.BatchNormalization()],
+}
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_what_a_reader_made_for_training_does_not_matter(name):
+    model, x = classifier(*[make() for make in OWN[name]]), pictures()
+    folded, report = submodels.fold_batchnorm(model, return_report=True)
+    assert len(report.folded) == 1 and not submodels.flatten(folded).losses
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
+    np.testing.assert_allclose(gradients.saliency(model, x, 1), gradient(model, x), atol=1e-5)
+
+
 class Block(L.Layer):
     """Holds a layer, and has an activation: rebuilt from its configuration its weights would be new ones."""
 

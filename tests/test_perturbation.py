@@ -1,5 +1,6 @@
 """Perturbation methods against closed forms, brute force, and their slow obvious twins."""
 
+import functools
 import itertools
 import math
 import tracemalloc
@@ -37,6 +38,7 @@ def network(function, size=(16, 16, 3)):
     return keras.Model(picture, score)
 
 
+@functools.cache  # no test changes it
 def linear(seed=0, size=(16, 16, 3), bias=0.7):
     """A linear network, and its weights `(H, W, C)`."""
     weights = np.random.default_rng(seed).normal(0, 1, size).astype("float32")
@@ -152,24 +154,34 @@ def cut_names(model, pictures):
     return [cut.name for cut in incremental._cuts(task.model, pictures.shape[1:3])[0][1:]]
 
 
-@pytest.mark.parametrize("size", [(37, 42, 3), (40, 33, 3)])
+EVERY_KIND = ("conv1", "join", "pool1", "pool2", "conv4")
+
+
 @pytest.mark.parametrize(
-    ("patch", "stride"), [((5, 7), (3, 7)), ((1, 1), (1, 1)), ((2, 20), (2, 9)), ((36, 3), (5, 3)), ((9, 9), (4, 4))]
+    ("size", "patch", "stride", "layers"),
+    [
+        ((37, 42, 3), (5, 7), (3, 7), EVERY_KIND),
+        ((40, 33, 3), (5, 7), (5, 7), ("join", "conv4")),
+        ((37, 42, 3), (1, 2), (1, 2), ("conv4",)),
+        ((37, 42, 3), (2, 20), (2, 9), ("conv4",)),
+        ((37, 42, 3), (36, 3), (5, 3), ("conv4",)),
+        ((40, 33, 3), (9, 9), (4, 4), ("conv4",)),
+    ],
 )
-def test_resumed_occlusion_is_plain_occlusion(size, patch, stride):
+def test_resumed_occlusion_is_plain_occlusion(size, patch, stride, layers):
     model = awkward(size)
     pictures = np.random.default_rng(0).normal(0, 3, (2, *size)).astype("float32")
     plain = run("occlusion", model, pictures, 1, patch, stride, 2.0, resume=None)
     names = cut_names(model, pictures)
     assert {"conv1", "conv2", "join", "pool1", "conv3", "pool2", "conv4"} <= set(names)
-    for layer in ("conv1", "join", "pool1", "pool2", "conv4") if patch == (5, 7) else ("conv4",):
+    for layer in layers:
         found = run("occlusion", model, pictures, 1, patch, stride, 2.0, resume=layer)
         np.testing.assert_allclose(found, plain, atol=1e-4 * np.abs(plain).max(), err_msg=layer)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.MODELS if name != "two_outputs"])
 def test_resumed_occlusion_of_every_build(name):
-    model, pictures = zoo.build(name), zoo.pictures(2)
+    model, pictures = zoo.common(name), zoo.pictures(2)
     plain = run("occlusion", model, pictures, 1, 3, 2, resume=None, return_classes=True)
     names = cut_names(model, pictures)
     assert names
@@ -189,15 +201,13 @@ def test_resumed_occlusion_with_two_outputs_and_every_fill(batch):
         np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg19"])
-def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name):
-    size = 224 if name == "efficientnet_lite0" else 160
+@pytest.mark.parametrize(("name", "size", "patch"), [("efficientnet_lite0", 192, 16), ("vgg19", 128, 16)])
+def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name, size, patch):
     model, picture = models.load(name, size=size), images.batch(images.sample("koala"), size=size)
     target = None if name == "efficientnet_lite0" else lambda maps: tf.reduce_mean(maps[..., 3], (1, 2))
     task = shared.prepare(model, picture, target)
-    starts = masking.starts(size, 24, 24 * 3)
-    plan = incremental.plan(task, starts, starts, (24, 24))
+    starts = masking.starts(size, patch, 3 * patch)
+    plan = incremental.plan(task, starts, starts, (patch, patch))
     assert plan.gain > 2 and len(plan.stages) > 5
     function = incremental.passes(task, "resumed", plan)
     fills = masking.fills(task, "mean")
@@ -205,7 +215,7 @@ def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name):
     options = dict(batch=16, progress=False, label="")
     (found,) = masking.run(task, function, 0, fills, plan.rows, constants=maps, **options)
     windows = np.array([[size, size], *itertools.product(starts, starts)], "int32")
-    plain = masking.passes(task, "plain", masking.window_masks((size, size), (24, 24)))
+    plain = masking.passes(task, "plain", masking.window_masks((size, size), (patch, patch)))
     (wanted,) = masking.run(task, plain, 0, fills, windows, **options)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.ptp(wanted))
     assert np.ptp(wanted) > 0
@@ -489,7 +499,7 @@ def test_meaningful_perturbation_says_that_there_is_nothing_to_remove():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", [name for name in zoo.MODELS if name != "two_outputs"])
 def test_every_method_works_on_every_build_and_changes_nothing(method, name):
-    model, pictures = zoo.build(name), zoo.pictures(3)
+    model, pictures = zoo.common(name), zoo.pictures(3)
     before = [np.copy(weight) for weight in model.get_weights()]
     options = METHODS[method][1]
     found = run(method, model, pictures, **options)
@@ -505,7 +515,7 @@ def test_every_method_works_on_every_build_and_changes_nothing(method, name):
 @pytest.mark.parametrize("method", METHODS)
 class TestEvery:
     def test_a_batch_of_1_and_of_33_give_the_same_rows(self, method):
-        model, pictures = zoo.build("functional"), zoo.pictures(33)
+        model, pictures = zoo.common("functional"), zoo.pictures(33)
         options = METHODS[method][1]
         together = run(method, model, pictures, 1, **options)
         for index in (0, 17, 32):
@@ -513,16 +523,16 @@ class TestEvery:
             np.testing.assert_allclose(together[index], alone, atol=2e-5 * max(np.abs(alone).max(), 1))
 
     def test_the_size_of_a_pass_does_not_matter(self, method):
-        model, picture = zoo.build("functional"), zoo.pictures(1)
+        model, picture = zoo.common("functional"), zoo.pictures(1)
         options = METHODS[method][1]
         one, two = (run(method, model, picture, 1, batch=batch, **options) for batch in (5, 64))
         np.testing.assert_allclose(one, two, atol=2e-5 * max(np.abs(one).max(), 1))
 
     def test_two_outputs_with_a_function_as_target(self, method):
-        found = run(method, zoo.build("two_outputs"), zoo.pictures(2), lambda y: y["kind"][:, 1], **METHODS[method][1])
+        found = run(method, zoo.common("two_outputs"), zoo.pictures(2), lambda y: y["kind"][:, 1], **METHODS[method][1])
         assert found.shape == (2, 16, 16) and np.isfinite(found).all()
         with pytest.raises(ValueError, match="which one is meant"):
-            run(method, zoo.build("two_outputs"), zoo.pictures(2), 0, **METHODS[method][1])
+            run(method, zoo.common("two_outputs"), zoo.pictures(2), 0, **METHODS[method][1])
 
     def test_digits(self, method):
         model, picture = models.load("mnist_cnn"), np.zeros((28, 28, 1), "float32")
@@ -532,7 +542,7 @@ class TestEvery:
 
     @pytest.mark.parametrize("fill", [0, "mean", "blur", "noise"])
     def test_a_constant_picture_gives_finite_numbers(self, method, fill):
-        found = run(method, zoo.build("residual"), np.full((16, 16, 3), 7.0), 1, fill=fill, **METHODS[method][1])
+        found = run(method, zoo.common("residual"), np.full((16, 16, 3), 7.0), 1, fill=fill, **METHODS[method][1])
         assert np.isfinite(found).all()
         if fill != 0 and method not in ("rise",):
             assert np.abs(found).max() < 1e-3
@@ -543,7 +553,7 @@ class TestEvery:
         assert not run(method, model, zoo.pictures(1), 1, **METHODS[method][1]).any()
 
     def test_logits_and_softmax_are_different_questions(self, method):
-        model, picture = zoo.build("functional"), zoo.pictures(1)
+        model, picture = zoo.common("functional"), zoo.pictures(1)
         options = {"fill": 0.0, **METHODS[method][1]}
         own = int(np.argmax(model(picture)))
         plain, logit = (run(method, network, picture, own, **options) for network in (model, submodels.logits(model)))
@@ -563,7 +573,7 @@ class TestEvery:
     )
     def test_bad_pictures_and_targets(self, method, pictures, target, message):
         with pytest.raises(ValueError, match=message):
-            run(method, zoo.build("residual"), pictures, target)
+            run(method, zoo.common("residual"), pictures, target)
 
     @pytest.mark.parametrize(
         ("fill", "message"),
@@ -576,11 +586,11 @@ class TestEvery:
     )
     def test_bad_fills(self, method, fill, message):
         with pytest.raises(ValueError, match=message):
-            run(method, zoo.build("residual"), zoo.pictures(1), 0, fill=fill)
+            run(method, zoo.common("residual"), zoo.pictures(1), 0, fill=fill)
 
     def test_an_empty_pass(self, method):
         with pytest.raises(ValueError, match="batch"):
-            run(method, zoo.build("residual"), zoo.pictures(1), 0, batch=0)
+            run(method, zoo.common("residual"), zoo.pictures(1), 0, batch=0)
 
 
 @pytest.mark.parametrize(

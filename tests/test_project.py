@@ -1,9 +1,11 @@
 """What holds for the project as a whole: its style, and that its texts say what is there."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import pytest
 from packaging.requirements import Requirement
@@ -32,6 +34,74 @@ def test_no_helper_uses_jet():
     assert [
         path.name for path in (nb.ROOT / "helpers").rglob("*.py") if checks.JET.search(path.read_text("utf-8"))
     ] == []
+
+
+# The house is thin: what it may have at most, and what its rooms may ask of each other.
+
+HOUSE = nb.ROOT / "helpers"
+FILES = {path.relative_to(HOUSE).as_posix(): path.read_text("utf-8") for path in sorted(HOUSE.rglob("*.py"))}
+LONGEST_FILE, LONGEST_FUNCTION, TARGET = 450, 60, 11_200  # lines; the last for all files together
+PICTURE_LIBRARIES = {"matplotlib", "PIL", "skimage", "sklearn", "cv2"}
+# Rooms, and what has been imported by none of them and those above; Keras itself brings Matplotlib and OpenCV.
+IMPORTED_IN_TURN = [
+    ("submodels models units space training", "PIL.ImageOps skimage sklearn.linear_model ipywidgets"),
+    ("images gradients cam relevance dream inversion plots", "skimage sklearn.linear_model ipywidgets"),
+    ("perturbation", "ipywidgets"),
+    ("explore", ""),
+]
+
+
+def imported(source):
+    """Each import of a file, also within functions: (dots before it, module, name)."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name.partition(".")[0], "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.level, (node.module or "").partition(".")[0], alias.name) for alias in node.names)
+
+
+def test_files_and_public_functions_are_short():
+    hidden = [name for name in FILES if re.search(r"(^|/)_", name.replace("__init__.py", ""))]
+    long = [name for name, source in FILES.items() if source.count("\n") > LONGEST_FILE]
+    for name, source in FILES.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                lines = node.end_lineno - node.lineno + 1
+                long += [f"{name}: {node.name} has {lines} lines"] if lines > LONGEST_FUNCTION else []
+    assert not hidden + long, "\n".join(["too long, or underscored:", *hidden, *long])
+    if (total := sum(source.count("\n") for source in FILES.values())) > TARGET:
+        warnings.warn(f"helpers has {total} lines; the target is {TARGET}", stacklevel=1)
+
+
+def test_the_core_stands_by_itself_and_widgets_stay_upstairs():
+    found = {name: set(imported(source)) for name, source in FILES.items()}
+    for name in (name for name in FILES if name.startswith("submodels/")):
+        assert {item for level, _, item in found[name] if level > 1} <= {"checks"}, name
+        assert not {module for _, module, _ in found[name]} & PICTURE_LIBRARIES, name
+    widgets = {name.partition("/")[0] for name in FILES if (0, "ipywidgets") in {one[:2] for one in found[name]}}
+    assert widgets == {"explorers", "exercises"}
+
+
+def test_a_room_does_not_import_the_libraries_of_another():
+    steps = [
+        f"from helpers import {name}\nprint('{name}', *sys.modules)"
+        for name in " ".join(rooms for rooms, _ in IMPORTED_IN_TURN).split()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(["import sys", *steps])], cwd=nb.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    modules = {line.split()[0]: set(line.split()[1:]) for line in done.stdout.splitlines()}
+    for rooms, libraries in IMPORTED_IN_TURN:
+        for room in rooms.split():
+            assert not modules[room] & set(libraries.split()), room
+    assert modules["explore"] >= set(IMPORTED_IN_TURN[0][1].split())  # which is where they are
+
+
+def test_every_name_on_the_map_is_there():
+    import helpers
+
+    assert len(helpers.__all__) > 15 and all(getattr(helpers, name).__name__ for name in helpers.__all__)
 
 
 def test_readme_names_every_room():

@@ -1,5 +1,7 @@
 """Small networks of every build that a reader may bring, with weights that make their outputs tell something."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -131,6 +133,18 @@ def build(name):
     return _randomised(MODELS[name]())
 
 
+@functools.cache
+def common(name):
+    """`build(name)`, once for all tests of a worker that change nothing of it: what they compile, they share."""
+    keras.utils.set_random_seed(0)  # the same network whichever test comes first
+    model = build(name)
+    BUILT.append((model, model.get_weights()))
+    return model
+
+
+BUILT = []  # the shared networks, and the weights that they began with
+
+
 def pictures(count=3, seed=1):
     return np.random.default_rng(seed).normal(0, 1, (count, 16, 16, 3)).astype("float32")
 
@@ -165,6 +179,7 @@ def efficientnet_lite0(size=224, seed=0):
     return model
 
 
-def application(name):
+def application(name, size=224):
     """A `keras.applications` network with random weights and non-trivial BatchNorm statistics, ending in logits."""
-    return _randomised(getattr(keras.applications, name)(weights=None, classifier_activation=None))
+    options = {"weights": None, "classifier_activation": None, "input_shape": (size, size, 3)}
+    return _randomised(getattr(keras.applications, name)(**options))

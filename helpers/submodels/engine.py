@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from .graph import cached, is_open, trace
+from .. import checks
+from .graph import is_open, trace
 from .kinds import channels_first
+from .memory import cached
 
 _watcher = contextvars.ContextVar("watcher", default=None)  # each thread has its own
 
@@ -139,7 +141,9 @@ def picture_shape(model):
     if id(inputs[0]) in channels_first(graph):
         raise ValueError(
             f"Model {model.name!r} takes pictures with their channels first, {shape}, which would be read as "
-            f"{shape[0]} rows. Rebuild it with data_format='channels_last': the kernels stay as they are."
+            f"{shape[0]} rows. Rebuild it with data_format='channels_last' (its kernels stay as they are); or, for "
+            "what looks at pixels alone, put a layer in front: keras.Sequential([keras.Input((height, width, "
+            "channels)), keras.layers.Permute((3, 1, 2)), model])."
         )
     return shape
 
@@ -166,8 +170,7 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
     Raises:
         ValueError: inputs of different length, no input, or a batch below 1.
     """
-    if batch < 1:
-        raise ValueError(f"batch is {batch}: a pass takes at least one row.")
+    batch = checks.whole(batch, "batch")
     if not inputs:
         raise ValueError("There is nothing to run over: give at least one input.")
     lengths = {len(x) for x in inputs if hasattr(x, "__len__")}

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import cached, is_whole_picture, replay, trace
+from .graph import is_whole_picture, replay, trace
 from .kinds import CONVOLUTIONS, normalisation
+from .memory import cached
 
 _FOLDABLE = {*CONVOLUTIONS, keras.layers.Dense}
 

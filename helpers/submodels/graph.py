@@ -1,111 +1,18 @@
 """Open a Keras network into one flat list of calls, and replay that list with some operations exchanged.
 
 A network may hold networks; Keras has no public way to see through them, so the calls are recorded while the network's
-own graph is run once on new symbolic inputs. What is built from a network is remembered here too, and forgotten when
-the network changes.
+own graph is run once on new symbolic inputs.
 """
 
 import functools
 import inspect
-import operator
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
 
 from .. import checks
-
-# ---------------------------------------------------------------------------------------- what was built, and when not
-
-
-class _Store:
-    """What was built from a network. No dict and no list, so that Keras does not take it for a part of the network."""
-
-    __slots__ = ("built", "settings")
-
-    def __init__(self):
-        self.built, self.settings = {}, None
-
-
-def cached(model, key, build):
-    """Return `build()`, computed once for this model and this key, as long as the model stays as it is.
-
-    It is kept on the model itself, because a global table would keep every model alive, and out of Keras's sight:
-    saving, loading and copying know nothing of it. All of it is dropped when a layer comes or goes, at any depth, or
-    an attribute of a layer gets another value (`layer.activation = …`, `layer.strides = …`). Weights may change as they
-    like: compiled functions read them anew.
-
-    Args:
-        model: a `keras.Model`.
-        key: hashable; say everything in it that the result depends on, besides the model.
-        build: function without arguments.
-    """
-    _refuse_what_is_no_model(model)
-    store = model.__dict__.get("_helpers_cache")
-    if store is None:
-        store = model.__dict__["_helpers_cache"] = _Store()
-    if store.settings is None or not _unchanged(store.settings, settings(model)):
-        store.built.clear()
-        store.settings = settings(model)
-    if key not in store.built:
-        store.built[key] = build()
-        store.settings = settings(model)  # a layer may note something when it is called
-    return store.built[key]
-
-
-def remembered(model, key, build):
-    """As `cached`, for a network that a reader gets hold of: it is built again if the reader has changed it."""
-    kept = cached(model, ("builder", *key), list)
-    if not kept or not _unchanged(kept[1], settings(kept[0])):
-        network = build()
-        kept[:] = network, settings(network)
-    return kept[0]
-
-
-def settings(model):
-    """All layers inside a network, at any depth, and what their attributes say: `[(layer, {name: value}), …]`."""
-    return [(layer, dict(vars(layer))) for layer in model._flatten_layers(include_self=False)]
-
-
-def _unchanged(before, now):
-    """Whether two `settings` say the same. The first look takes a twentieth of a millisecond for a hundred layers."""
-    if len(before) != len(now) or any(a is not b for (a, _), (b, _) in zip(before, now, strict=True)):
-        return False
-    if all(map(_same_objects, before, now)):
-        return True
-    return all(map(_same_settings, before, now))
-
-
-def _same_objects(before, now):
-    (_, old), (_, new) = before, now
-    return len(old) == len(new) and all(map(operator.is_, old.values(), new.values()))
-
-
-# What layers of Keras note when they are called.
-_NOTES = {"_called", "_dropout_mask", "_recurrent_dropout_mask"}
-_PLAIN = (bool, int, float, str, tuple)
-
-
-def _same_settings(before, now):
-    """As `_same_objects`, but for what is no setting: notes, symbolic tensors, what a network inside says of itself."""
-    (layer, old), (_, new) = before, now
-
-    def same(name):
-        a, b = old.get(name), new.get(name)
-        if (
-            a is b
-            or name in _NOTES
-            or keras.backend.is_keras_tensor(b)
-            or not hasattr(b, "numpy")
-            and hasattr(b, "graph")
-        ):
-            return True
-        return type(a) is type(b) and isinstance(a, _PLAIN) and a == b
-
-    return isinstance(layer, keras.Model) or all(map(same, old.keys() | new.keys()))
-
-
-# ------------------------------------------------------------------------------------------------------------- calls
+from .memory import cached, refuse_what_is_no_model
 
 
 class Call(NamedTuple):
@@ -135,7 +42,7 @@ class Call(NamedTuple):
         """The operation, or another one in its place, on other values in the places of `inputs`, as at inference."""
         args, kwargs = self.bound(values)
         training = {"training": False} if _takes_training(self.operation) else {}
-        return (operation or self.operation)(*args, **training | kwargs)
+        return (operation or self.operation)(*args, **kwargs | training)
 
 
 class Graph(NamedTuple):
@@ -170,6 +77,13 @@ class Graph(NamedTuple):
     def tensor(self, layer):
         """The output of a layer. Raises a `ValueError` with the nearest names."""
         return self.tensors[self.named(layer)]
+
+    def single(self, layer):
+        """The output of a layer that has only one. Raises a `ValueError` where there are several."""
+        tensor = self.tensor(layer)
+        if not keras.backend.is_keras_tensor(tensor):
+            raise ValueError(f"Layer {layer!r} of {self.name!r} has several outputs; name a layer that has one.")
+        return tensor
 
     def index(self, layer):
         """The position in `calls` of the call that computes the output of this layer."""
@@ -305,14 +219,6 @@ def new_input(tensor, dtype=None):
     return keras.Input(shape=tensor.shape[1:], dtype=dtype or tensor.dtype, name=tensor.name)
 
 
-def _refuse_what_is_no_model(model):
-    if not isinstance(model, keras.Model):
-        kind = type(model).__name__
-        how = " It is a network of Keras 2: save it as an .h5 file, and open that with keras.models.load_model."
-        old = type(model).__module__.startswith(("tf_keras", "tensorflow"))
-        raise ValueError(f"A keras.Model is needed, and this is a {kind}.{how if old else ''}")
-
-
 def trace(model):
     """The network as a flat `Graph` of what it does at inference, recorded once for each model.
 
@@ -324,7 +230,7 @@ def trace(model):
     Raises:
         ValueError: a network without a graph, with what to do about it.
     """
-    _refuse_what_is_no_model(model)
+    refuse_what_is_no_model(model)
     if isinstance(model, keras.Sequential) and not (model.layers and model.built):
         raise ValueError(
             f"Sequential model {model.name!r} does not know its input shape yet. Put keras.Input(shape=(height, "

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from .. import checks
 from .engine import picture_shape
-from .graph import new_input, remembered, replay, trace, twin
+from .graph import new_input, replay, trace, twin
 from .kinds import activation, hidden_rectifiers, is_function, recognised
+from .memory import remembered
 from .taps import spatial
 
 RULES = ("guided", "deconv")
@@ -21,8 +22,8 @@ class _RuledReLU(keras.layers.Layer):
         super().__init__(name=name)
         self.relu, self.rule = relu, rule
 
-    def call(self, x):
-        return _ruled(self.relu, self.rule, x)
+    def call(self, *given, **named):  # as the ReLU was called: by place or by keyword
+        return _ruled(self.relu, self.rule, keras.tree.flatten((given, named))[0])
 
 
 def _ruled(relu, rule, x):

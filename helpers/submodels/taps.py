@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import cached, remembered, replay, trace, twin
+from .graph import replay, trace, twin
 from .kinds import BY_NAME, activation, channels_first, is_function, is_idle, recognised
+from .memory import cached, remembered
 
 
 def layer_names(model, kind=None):
@@ -166,31 +167,23 @@ def split(model, layer):
             f"Model {model.name!r} cannot be cut at {layer!r}: what comes after it also reads something from before "
             f"it (a skip connection, or a branch). It can be cut {instead}."
         )
-    return graph.model(tensor), _closed(replay(graph, start=[tensor]))
+    return graph.model(tensor), _closed(replay(graph, start=tensor))
 
 
 def bottlenecks(graph):
     """Positions of the calls with one output, on which everything after them depends alone."""
-    made = {id(x): -1 for x in keras.tree.flatten(graph.inputs)}
-    for index, call in enumerate(graph.calls):
-        made.update((id(x), index) for x in keras.tree.flatten(call.outputs))
-    end = len(graph.calls)
-    last_use = {id(x): end for x in keras.tree.flatten(graph.outputs)}
-    for index in reversed(range(end)):
-        call = graph.calls[index]
-        if any(id(x) in last_use for x in keras.tree.flatten(call.outputs)):  # else nothing needs this call
+    end, final = len(graph.calls), keras.tree.flatten(graph.outputs)
+    last = dict.fromkeys(map(id, final), end)  # id of a tensor that is needed → the position of its last reader
+    for index, call in reversed(list(enumerate(graph.calls))):
+        if any(id(x) in last for x in keras.tree.flatten(call.outputs)):
             for x in call.inputs:
-                last_use.setdefault(id(x), index)
-    positions, open_until = [], -1  # open_until: the last reader of anything made before this call
-    latest = {}
-    for tensor, index in made.items():
-        latest[index] = max(latest.get(index, -1), last_use.get(tensor, -1))
-    open_until = latest.get(-1, -1)
+                last.setdefault(id(x), index)
+    positions, carried = [], max(last.get(id(x), -1) for x in keras.tree.flatten(graph.inputs))
     for index, call in enumerate(graph.calls):
-        needed = latest[index] > index
-        if needed and open_until <= index and keras.backend.is_keras_tensor(call.outputs):
+        own = max(last.get(id(x), -1) for x in keras.tree.flatten(call.outputs))
+        if own > index >= carried and keras.backend.is_keras_tensor(call.outputs):
             positions.append(index)
-        open_until = max(open_until, latest[index])
+        carried = max(carried, own)  # the last reader of anything made so far
     return positions
 
 
@@ -299,18 +292,3 @@ def _without(ending, graph, calls, tensors):
         calls[index : index + 1] = [call, *new] if others else new
         tensors.update({name: tensor for name, old in tensors.items() if old is call.outputs and not others})
     return tensor
-
-
-def _is_activation(operation):
-    """Whether an operation does nothing but apply a function to each value (or each row)."""
-    return isinstance(operation, (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax)) or (
-        type(operation).__module__.endswith("ops.nn")
-    )
-
-
-def activation_name(operation):
-    """The name of the function that an operation ends in, in lower case: `relu`, `softmax`, `silu`, …, or None."""
-    function = getattr(operation, "activation", None)
-    if function is not None:
-        return getattr(function, "__name__", type(function).__name__).lower()
-    return type(operation).__name__.lower() if not getattr(operation, "weights", None) else None

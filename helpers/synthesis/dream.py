@@ -3,10 +3,8 @@
 After Mordvintsev, Olah and Tyka (2015), "Inceptionism: Going Deeper into Neural Networks", and their notebook.
 """
 
-import itertools
 import math
 import warnings
-from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -14,18 +12,20 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from .. import submodels
+from .. import checks
 from ..features import units
 from ..pictures import images
+from ..pictures.reading import is_share
 from ..submodels import engine, taps
 from ..submodels.graph import trace
+from . import objectives, transforms
+from .ascent import Ascent, logits, up_to
+from .objectives import Objective
 
-
-class Objective(NamedTuple):
-    """What a picture is to get more of."""
-
-    layers: tuple  # the names of the layers that the score reads
-    score: Callable  # a dict, layer name → its output (B, …), to (B,) scores
+FLAT = (
+    "The objective did not rise in the octaves of size {}. If it is 0, what was asked for is silent here: take another "
+    "channel, layer or picture. Else take a smaller step."
+)
 
 
 class Octave(NamedTuple):
@@ -71,28 +71,22 @@ def deep_dream(
     Each step adds `step · g / mean|g|`, with g the gradient of the objective by the picture, and clips to 0..255. For
     each step the picture is shifted around by a random amount, so that the grid of the network's strides leaves no
     trace. Each octave starts from the photograph at its size plus, enlarged, what the octave before has changed: the
-    detail that the smaller size could not hold is back.
-
-    A network of fixed size is laid out again for any size, which works for convolutions, pooling and global pooling.
+    detail that the smaller size could not hold is back. A network of fixed size is laid out again for any size.
 
     Args:
         model: a `keras.Model` that is a graph of layers, from raw pixels 0..255. One that takes something else gets
             its preprocessing in front: `keras.Sequential([keras.Input(…), keras.layers.Rescaling(…), model])`.
         image: `(H, W, C)`, 0..255.
-        objective: what there is to be more of:
-            a layer name: the mean of its squared outputs, as in the original;
-            a dict, layer name → weight: the weighted sum of such means;
-            `(layer, channel)`: the mean output of one channel;
-            an int: the logit of that class;
-            an `Objective`: any function of the outputs of any layers.
+        objective: what there is to be more of: a layer name (the mean of its squared outputs, as in the original); a
+            dict, layer name → weight (the weighted sum of such means); `(layer, channel)` (the mean output of one
+            channel); an int (the logit of that class); an `Objective`: a sum of those in `objectives`, or any function.
         octaves: how many sizes, each smaller than the next by the factor `octave_scale`.
         steps: in each octave.
         step: how far a pixel moves in one step, on average.
         jitter: largest shift down and across, in pixels.
         tile: None, or the side of the windows in which the gradient of a larger picture is computed, one at a time:
             memory is then bounded by the window. The windows cover the picture, those that overlap are averaged, and
-            with any jitter the shift is by up to a window, so that seams are everywhere and nowhere. The objective is
-            the mean over the windows.
+            with any jitter the shift is by up to a window. The objective is the mean over the windows.
         seed: of the shifts. Same seed, same bits.
         progress: show a bar.
 
@@ -105,23 +99,17 @@ def deep_dream(
             a tile smaller than the receptive field of a layer, in which no unit would see all that it can see.
     """
     numbers = {"octaves": octaves, "octave_scale": octave_scale, "steps": steps, "step": step, "jitter": jitter}
-    history, before = [], None
+    way, done = frames(model, image, objective, **numbers, tile=tile, seed=seed), []
     with tqdm(total=octaves * steps, desc="dreaming", disable=not progress, leave=False) as bar:
-        for frame in frames(model, image, objective, **numbers, tile=tile, seed=seed):
+        for frame in way:
+            bar.update(frame.step > 0)
             if frame.step == 0:
                 before = frame.score
-                continue
-            bar.update()
             if frame.step == steps:
-                history.append(Octave(frame.picture.shape[:2], before, frame.score))
-    flat = [octave.size for octave in history if not octave.after > octave.before]
-    if flat:
-        warnings.warn(
-            f"The objective did not rise in the octaves of size {flat}. If it is 0, what was asked for is silent here: "
-            "take another channel, layer or picture. Else take a smaller step.",
-            stacklevel=2,
-        )
-    return Dream(frame.picture, history)
+                done.append(Octave(frame.picture.shape[:2], before, frame.score))
+    if flat := [octave.size for octave in done if not octave.after > octave.before]:
+        warnings.warn(FLAT.format(flat), stacklevel=2)
+    return Dream(frame.picture, done)
 
 
 def frames(model, image, objective, *, octaves=4, octave_scale=1.4, steps=10, step=1.0, jitter=32, tile=None, seed=0):
@@ -150,7 +138,7 @@ def _climb(ascent, photograph, sizes, steps, step, jitter, tile, seed):
         picture = resized(picture, photograph, size)
         yield Frame(octave, 0, picture, ascent.measure(picture, tile))
         for done in range(1, steps + 1):
-            picture = ascent.step(picture, float(step), _shift(random, jitter, tile), tile)
+            picture = ascent.step(picture, float(step), transforms.jitter(random, jitter, tile), tile)
             yield Frame(octave, done, picture, ascent.measure(picture, tile) if done == steps else None)
 
 
@@ -173,7 +161,7 @@ def measure(model, image, objective):
     ascent = _ascent(model, objective)
     photograph = _photograph(ascent.network, image)
     _check_size(ascent.network, photograph.shape[:2])
-    return ascent.measure(photograph, None)
+    return ascent.measure(photograph)
 
 
 def guided_dream(model, image, guide_image, layer, **options):
@@ -194,7 +182,7 @@ def guided_dream(model, image, guide_image, layer, **options):
     Raises:
         ValueError: as `deep_dream`, for both pictures; a layer without spatial axes.
     """
-    network = _free_size(model, (layer,))
+    network = up_to(model, (layer,))
     if not taps.is_spatial(network.outputs[0]):
         raise ValueError(
             f"Layer {layer!r} puts out {tuple(network.outputs[0].shape)}; a guide needs (B, height, width, channels). "
@@ -202,141 +190,50 @@ def guided_dream(model, image, guide_image, layer, **options):
         )
     guide = _photograph(network, guide_image)
     _check_size(network, guide.shape[:2])
-    features = engine.run(network, guide[None])[layer]
+    features = engine.run(network, guide[None])[layer].astype("float32")
     features = tf.constant(features.reshape(-1, features.shape[-1]))
-    return deep_dream(model, image, Objective((layer,), lambda outputs: _matched(outputs[layer], features)), **options)
-
-
-def _matched(outputs, guide):
-    """(B,): the mean of the largest products of the features `(B, h, w, c)` with those of the guide `(n, c)`, by c."""
-
-    def choose(row):
-        return tf.argmax(tf.matmul(row, guide, transpose_b=True), axis=-1)
-
-    shape = tf.shape(outputs)
-    rows = tf.reshape(outputs, (-1, shape[2], shape[3]))
-    # The choice has no gradient. Made row by row, it never holds all pairs of positions at once.
-    best = tf.map_fn(choose, rows, fn_output_signature=tf.int64)
-    return tf.reduce_mean(tf.reshape(rows * tf.gather(guide, best), (shape[0], -1)), axis=-1)
+    return deep_dream(model, image, objectives.alike(layer, features), **options)
 
 
 def _ascent(model, objective):
-    """The `_Ascent` of a model towards an objective, compiled once if the objective is given by value."""
-    graph = trace(model)
+    """The `Ascent` towards an objective. All weights of a layer share one, as do all its channels, and all classes."""
+    if isinstance(objective, Objective):  # its function would never be found again
+        return Ascent(model, objective.layers, objective.score)
+    layers, numbers, build = _by_value(model, objective)
+    numbers = [tf.constant(number) for number in numbers]
+    ascent = engine.cached(
+        model,
+        ("dream", layers, tuple(number.dtype for number in numbers)),
+        lambda: Ascent(model, layers, lambda outputs, *numbers: build(*numbers).score(outputs), numbers),
+    )
+    return ascent.at(*numbers)
+
+
+def _by_value(model, objective):
+    """An objective that is given by value: its layers, its numbers, and the function of these to an `Objective`."""
     match objective:
-        case Objective():  # its function would never be found again
-            return _Ascent(model, objective)
         case str():
-            key, build = objective, lambda: _Ascent(model, _layers({objective: 1.0}))
+            return _by_value(model, {objective: 1.0})
         case dict():
-            key, build = tuple(objective.items()), lambda: _Ascent(model, _layers(dict(objective)))
-        case (str(), int() | np.integer()):
-            key, build = objective, lambda: _Ascent(model, _channel(graph, *objective))
-        case int() | np.integer():
-            key, build = objective, lambda: _class_ascent(submodels.logits(model), objective)
-        case _:
-            raise ValueError(
-                f"objective is {objective!r}: give a layer name, a dict of layer names and weights, (layer, channel), "
-                "the int of a class, or a dream.Objective."
-            )
-    return engine.cached(model, ("dream", id(graph), key), build)
+            names = tuple(objective)
+            weights = [checks.real(weight, f"The weight of {name!r}") for name, weight in objective.items()]
+            return names, weights, lambda *weights: _weighted(names, weights)
+        case (str() as layer, number):
+            number = checks.channel(number, layer, trace(model).single(layer).shape[-1])
+            return (layer,), [number], lambda number: objectives.channel(layer, number)
+        case int() | np.integer() if not isinstance(objective, bool):
+            network, name = logits(model)
+            objectives.check_class(objective, trace(network).single(name).shape[-1])
+            return (objectives.LOGITS,), [int(objective)], objectives.class_logit
+    raise ValueError(
+        f"objective is {objective!r}: give a layer name, a dict of layer names and weights, (layer, channel), the int "
+        "of a class, or a synthesis.Objective."
+    )
 
 
-def _layers(weights):
-    def score(outputs):
-        return sum(weight * _mean(tf.square(outputs[name])) for name, weight in weights.items())
-
-    return Objective(tuple(weights), score)
-
-
-def _channel(graph, layer, channel):
-    units.check_channels(layer, graph.tensor(layer).shape[-1], [channel])
-    return Objective((layer,), lambda outputs: _mean(outputs[layer][..., channel]))
-
-
-def _class_ascent(model, index):
-    outputs = model.outputs
-    if len(outputs) != 1 or len(outputs[0].shape) != 2:
-        raise ValueError(
-            f"Model {model.name!r} puts out {[tuple(x.shape) for x in outputs]}: it has no logits (B, classes), so no "
-            f"class {index} to dream of. Give a layer, or a network that ends in logits."
-        )
-    if not 0 <= index < outputs[0].shape[-1]:
-        raise ValueError(f"There is no class {index}: {model.name!r} has classes 0 to {outputs[0].shape[-1] - 1}.")
-    name = next(call.name for call in trace(model).calls if call.outputs is outputs[0])
-    return _Ascent(model, Objective((name,), lambda outputs: outputs[name][:, index]))
-
-
-def _mean(values):
-    """(B,): the mean over all other axes."""
-    return tf.reduce_mean(values, axis=tf.range(1, tf.rank(values)))
-
-
-def _free_size(model, layers):
-    """The part of a network up to these layers, for pictures of any size. Nothing is computed beyond."""
-    part = submodels.activations(model, layers)
-    if len(part.inputs) != 1 or len(part.inputs[0].shape) != 4:
-        raise ValueError(f"A dream needs a network of one picture (B, H, W, C), which {model.name!r} is not.")
-    picture = keras.Input((None, None, part.inputs[0].shape[-1]))
-    return submodels.flatten(keras.Model(picture, part(picture), name=model.name))
-
-
-class _Ascent:
-    """The way up: the compiled score and gradient of an objective. Pictures are numpy `(H, W, C)`."""
-
-    def __init__(self, model, objective):
-        self.network = network = _free_size(model, objective.layers)
-        self.model, self.layers = model, objective.layers
-
-        @tf.function(input_signature=[tf.TensorSpec((1, None, None, network.inputs[0].shape[-1]))])
-        def score(window):
-            return objective.score(network(window, training=False))[0]
-
-        @tf.function(input_signature=score.input_signature)
-        def gradient(window):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(window)
-                value = objective.score(network(window, training=False))
-            return tape.gradient(value, window, unconnected_gradients="zero")[0]
-
-        self.score, self.gradient = score, gradient
-
-    def measure(self, picture, tile):
-        """The mean of the score over the windows."""
-        try:
-            return float(np.mean([self.score(picture[None, *window]) for window in _windows(picture, tile)]))
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(
-                f"A picture of {picture.shape[0]} × {picture.shape[1]} pixels does not go through {self.model.name!r} "
-                f"up to {self.layers}: a layer on the way wants one size, as a dense one behind Flatten does. Take an "
-                "earlier layer, or octaves=1 and a picture of the network's own size."
-            ) from error
-
-    def step(self, picture, length, shift, tile):
-        """One step uphill, computed on the shifted picture."""
-        shifted = np.roll(picture, shift, axis=(0, 1))
-        total, count = np.zeros_like(picture), np.zeros_like(picture)
-        for window in _windows(picture, tile):
-            total[window] += self.gradient(shifted[None, *window]).numpy()
-            count[window] += 1
-        gradient = np.roll(total / count, np.negative(shift), axis=(0, 1))
-        size = np.abs(gradient).mean()
-        return np.clip(picture + length / size * gradient, 0, 255) if size > 0 else picture
-
-
-def _windows(picture, tile):
-    """Slices of windows with sides of at most `tile`: as few as cover the picture, evenly spread."""
-    starts = []
-    for length in picture.shape[:2]:
-        side = min(tile or length, length)
-        first = np.linspace(0, length - side, math.ceil(length / side)).astype(int)
-        starts.append([slice(start, start + side) for start in first])
-    return itertools.product(*starts)
-
-
-def _shift(random, jitter, tile):
-    """Pixels to shift by, down and across."""
-    return random.integers(-jitter, jitter + 1, 2) if tile is None or not jitter else random.integers(0, tile, 2)
+def _weighted(names, weights):
+    terms = (weight * objectives.layer(name) for name, weight in zip(names, weights, strict=True))
+    return sum(terms, Objective((), lambda outputs: 0.0))
 
 
 def _photograph(network, image):
@@ -345,17 +242,21 @@ def _photograph(network, image):
         raise ValueError(f"One picture (H, W, C) is dreamt at a time, and this has shape {np.shape(image)}.")
     if pictures.min() < 0 or pictures.max() > 255:
         raise ValueError(f"Pixels go from 0 to 255; these go from {pictures.min():.4g} to {pictures.max():.4g}.")
+    if is_share(pictures):
+        raise ValueError(
+            "These pixels go from 0 to 1, and a dream walks from 0 to 255: multiply the picture by 255. A network that "
+            "takes 0 to 1 gets its preprocessing in front: keras.Sequential([keras.Input((None, None, 3)), "
+            "keras.layers.Rescaling(1 / 255), model])."
+        )
     return pictures[0]
 
 
 def _check_numbers(octaves, octave_scale, steps, step, jitter, tile):
-    side = 1 if tile is None else tile
-    for name, value, least in (("octaves", octaves, 1), ("steps", steps, 1), ("jitter", jitter, 0), ("tile", side, 1)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name} is {value!r}: give a whole number from {least}.")
-    for name, value, least in (("octave_scale", octave_scale, 1), ("step", step, 0)):
-        if not least < value < math.inf:
-            raise ValueError(f"{name} is {value!r}: give a number above {least}.")
+    for name, value in (("octaves", octaves), ("steps", steps), ("tile", 1 if tile is None else tile)):
+        checks.whole(value, name)
+    checks.whole(jitter, "jitter", 0)
+    checks.real(octave_scale, "octave_scale", above=1)
+    checks.real(step, "step", above=0)
 
 
 def _check_size(network, size, tile=None):

@@ -1,18 +1,18 @@
 """What a layer still knows about a picture: look for a picture that it cannot tell from the one it saw."""
 
-import contextlib
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
-from scipy.optimize import minimize
 from tqdm.auto import tqdm
 
-from .. import submodels
+from .. import checks
+from ..features.units import pixel_gradient
+from ..pictures.reading import is_share
 from ..submodels import engine
 from ..submodels.graph import trace
-from .parameters import alpha_norm, total_variation
+from .ascent import descend, up_to
+from .objectives import alpha_norm, total_variation
 from .parameters import parameterisation as named_parameterisation
 
 START = 0.05  # standard deviation of the first parameters, where photographs have 1: nearly grey, different each time
@@ -67,8 +67,8 @@ def invert(
         parameterisation: `"fourier"`, or `"pixel"` for the paper's own.
         starts: how many times to start, each time from other noise. Where the results differ, the layer does not care.
         steps: gradients for each start, at most. Fewer are taken if none gets further.
-        tv: weight of `parameters.total_variation`: more is smoother.
-        alpha: weight of `parameters.alpha_norm`: more is greyer, and holds pixels within their range.
+        tv: weight of `objectives.total_variation`: more is smoother.
+        alpha: weight of `objectives.alpha_norm`: more is greyer, and holds pixels within their range.
         limits: the lowest and the highest pixel of the model's input.
         seed: of the noise.
         progress: show a bar.
@@ -80,76 +80,58 @@ def invert(
         ValueError: an unknown layer, channel or parameterisation, not one picture of the model's size within the
             limits, no step or start, a negative weight, or a layer that says nothing about the picture.
     """
+    steps, starts = checks.whole(steps, "steps"), checks.whole(starts, "starts")
+    weights = [tf.constant(checks.real(weight, name, 0), tf.float32) for name, weight in (("tv", tv), ("alpha", alpha))]
+    limits = checks.interval(limits, "limits")
     image = _checked_image(model, image, limits)
-    if steps < 1 or starts < 1:
-        raise ValueError(f"steps={steps} and starts={starts}: at least one of each is needed.")
-    if tv < 0 or alpha < 0:
-        raise ValueError(f"tv={tv} and alpha={alpha} are weights of penalties: they are 0 or more.")
-    _check_layer(model, layer, channel)
-    parameters = named_parameterisation(parameterisation, image.shape[1:], tuple(limits))
-    key = ("inversion", layer, channel, parameterisation, image.shape[1:], tuple(limits))
-    features, loss_and_gradient = engine.cached(
-        model, key, lambda: _build(model, layer, channel, parameters, image.shape, limits)
-    )
+    decode, features, loss_and_gradient = _functions(model, layer, channel, parameterisation, image.shape, limits)
     wanted = features(image)
     _check_features(wanted, layer, channel)
-    found = []
+    pictures, losses = [], []
     with tqdm(total=starts * steps, desc=f"invert {layer}", disable=not progress, leave=False) as bar:
         for noise in np.random.default_rng(seed).normal(0, START, (starts, *image.shape)):
-            found.append(_search(lambda z: loss_and_gradient(z, wanted, tv, alpha), noise, steps, bar))
-    pictures = np.concatenate([np.clip(parameters.decode(tf.constant(best)), *limits) for best, _ in found])
-    errors = [tf.norm(features(picture[None]) - wanted) / tf.norm(wanted) for picture in pictures]
-    return Inversion(pictures, np.stack([losses for _, losses in found]), np.array(errors, "float32"))
+            best, fallen = descend(lambda z: loss_and_gradient(z, wanted, *weights), noise, steps, bar.update)
+            pictures.append(np.clip(decode(tf.constant(best)), *limits))
+            losses.append(fallen)
+    errors = [tf.norm(features(picture) - wanted) / tf.norm(wanted) for picture in pictures]
+    return Inversion(np.concatenate(pictures), np.stack(losses), np.array(errors, "float32"))
 
 
-def _build(model, layer, channel, parameters, shape, limits):
+def _functions(model, layer, channel, parameterisation, shape, limits):
+    """Three functions: parameters → picture, picture → features, parameters → loss and its gradient."""
+    decode = named_parameterisation(parameterisation, shape[1:], limits).decode
+    count = trace(model).single(layer).shape[-1] or 0
+    numbers = [] if channel is None else [tf.constant(checks.channel(channel, layer, count))]
+    key = ("inversion", layer, channel is None, parameterisation, shape, limits)  # all channels share what is compiled
+    compiled = engine.cached(model, key, lambda: _build(model, layer, decode, shape, limits, numbers))
+    return decode, *(lambda *inputs, function=function: function(*inputs, *numbers) for function in compiled)
+
+
+def _build(model, layer, decode, shape, limits, numbers):
     """Two compiled functions: pictures → features, and parameters → loss and its gradient."""
-    body = submodels.activations(model, layer)
-    picture = tf.TensorSpec(shape, tf.float32)
-    number = tf.TensorSpec((), tf.float32)
+    body, channels = up_to(model, [layer], shape[1:3]), [tf.TensorSpec.from_tensor(number) for number in numbers]
 
-    @tf.function(input_signature=[picture])
-    def features(pictures):
-        maps = body(pictures, training=False)[layer]
-        return maps if channel is None else maps[..., channel]
+    def features(pictures, *channel):
+        maps = tf.cast(body(pictures, training=False)[layer], tf.float32)
+        return maps[..., channel[0]] if channel else maps
 
-    @tf.function(input_signature=[picture, tf.TensorSpec(None, tf.float32), number, number])
-    def loss_and_gradient(z, wanted, tv, alpha):
-        with tf.GradientTape() as tape:
+    def loss_and_gradient(z, wanted, tv, alpha, *channel):
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(z)
-            pictures = parameters.decode(z)
+            pictures = decode(z)
             shown = tf.clip_by_value(pictures, *limits)  # what is matched is what will be returned
-            error = tf.reduce_sum((features(shown) - wanted) ** 2) / tf.reduce_sum(wanted**2)
+            error = tf.reduce_sum((features(shown, *channel) - wanted) ** 2) / tf.reduce_sum(wanted**2)
             smooth = total_variation(pictures, limits)[0]
             bounded = alpha_norm(pictures, limits)[0]
             loss = error + tv * smooth + alpha * bounded
+        pixel_gradient(tape, error, z, layer)  # the penalties alone would always have one
         return loss, tape.gradient(loss, z)
 
-    return features, loss_and_gradient
-
-
-def _search(loss_and_gradient, start, steps, bar):
-    """The best parameters that L-BFGS finds with so many gradients, and the loss of the best ones after each."""
-    losses, best = [], None
-
-    def evaluate(flat):
-        nonlocal best
-        if len(losses) == steps:
-            raise StopIteration  # SciPy's own limit is looked at only between line searches
-        z = flat.reshape(start.shape).astype("float32")
-        loss, gradient = loss_and_gradient(tf.constant(z))
-        if best is None or loss < min(losses):
-            best = z
-        losses.append(float(loss))
-        bar.update()
-        return losses[-1], np.asarray(gradient, "float64").ravel()
-
-    with contextlib.suppress(StopIteration):
-        limits = {"maxiter": steps, "maxfun": steps + 1, "ftol": 0, "gtol": 0}
-        minimize(evaluate, start.ravel(), jac=True, method="L-BFGS-B", options=limits)
-    bar.update(steps - len(losses))
-    losses += [min(losses)] * (steps - len(losses))  # nothing better was found
-    return best, np.minimum.accumulate(np.array(losses, "float32"))
+    picture, free, number = tf.TensorSpec(shape), tf.TensorSpec(None), tf.TensorSpec(())
+    return (
+        tf.function(features, input_signature=[picture, *channels], autograph=False),
+        tf.function(loss_and_gradient, input_signature=[picture, free, number, number, *channels], autograph=False),
+    )
 
 
 def _checked_image(model, image, limits):
@@ -158,21 +140,17 @@ def _checked_image(model, image, limits):
     batch, _ = engine.as_batch(model, image)
     if len(batch) != 1:
         raise ValueError(f"{len(batch)} pictures are given: invert takes one, (H, W, C). Call it once for each.")
+    if is_share(batch) and limits[1] >= 2:
+        raise ValueError(
+            f"The pixels go from 0 to 1, and limits={tuple(limits)}: give limits=(0, 1) if that is what the model "
+            "takes, or else multiply the picture by 255."
+        )
     if batch.min() < limits[0] or batch.max() > limits[1]:
         raise ValueError(
             f"The pixels go from {batch.min():.4g} to {batch.max():.4g}, outside limits={tuple(limits)}: give the "
             "range that the model's input has, for instance limits=(-1, 1)."
         )
     return batch
-
-
-def _check_layer(model, layer, channel):
-    tensor = trace(model).tensor(layer)
-    if not keras.backend.is_keras_tensor(tensor):
-        raise ValueError(f"Layer {layer!r} of {model.name!r} has several outputs; name a layer that has one.")
-    channels = tensor.shape[-1] or 0
-    if channel is not None and (isinstance(channel, bool | float) or channel not in range(channels)):
-        raise ValueError(f"channel={channel!r}: layer {layer!r} has {channels} channels, 0 to {channels - 1}.")
 
 
 def _check_features(wanted, layer, channel):

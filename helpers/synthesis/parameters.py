@@ -1,7 +1,4 @@
-"""What pictures made by optimisation stand on: the numbers that are optimised, and what keeps a picture natural.
-
-All functions here take and give tensors with a batch axis, and can be differentiated.
-"""
+"""The numbers by which a picture is optimised: its pixels, or waves that are scaled as photographs are."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -93,43 +90,3 @@ def parameterisation(name, shape, limits=(0, 255)):
     if not limits[0] < limits[1]:
         raise ValueError(f"limits={limits!r}: the lowest value of a pixel must be below the highest.")
     return PARAMETERISATIONS[name](shape, limits)
-
-
-def total_variation(pictures, limits=(0, 255), beta=2):
-    """How much neighbouring pixels differ: mean of (across² + down²)^(beta / 2), differences as shares of the range.
-
-    Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015), equation 4. With
-    `beta=1` a sharp edge costs as much as a soft one, with 2 it costs more.
-
-    Args:
-        pictures: `(B, H, W, C)` float32.
-        limits: the lowest and the highest value of a pixel.
-        beta: exponent, above 0.
-
-    Returns:
-        `(B,)` float32: 0 for a picture without structure; a mean, so that it does not depend on the size.
-    """
-    shares = pictures / (limits[1] - limits[0])
-    across = shares[:, :-1, 1:] - shares[:, :-1, :-1]
-    down = shares[:, 1:, :-1] - shares[:, :-1, :-1]
-    squares = across**2 + down**2
-    if beta != 2:
-        squares = (squares + 1e-10) ** (beta / 2)  # else the slope is infinite where neighbours are equal
-    return tf.reduce_mean(squares, axis=(1, 2, 3))
-
-
-def alpha_norm(pictures, limits=(0, 255), alpha=6):
-    """How far pixels are from the middle of their range: mean of |distance|^alpha, 1 at the ends of the range.
-
-    Mahendran and Vedaldi (2015): a high exponent leaves pixels free within the range and holds them back beyond it.
-
-    Args:
-        pictures: `(B, H, W, C)` float32.
-        limits: the lowest and the highest value of a pixel.
-        alpha: exponent, above 0.
-
-    Returns:
-        `(B,)` float32: 0 for a grey picture, 1 for one of black and white, more beyond the range.
-    """
-    middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
-    return tf.reduce_mean(tf.abs((pictures - middle) / half) ** alpha, axis=(1, 2, 3))

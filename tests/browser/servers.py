@@ -24,13 +24,20 @@ LAB = [
 NO_NEWS = '{"checkForUpdates": false, "fetchNews": "false"}'  # it would ask the web for them
 
 
-def workspace(folder, *names):
-    """A copy of the collection in which JupyterLab may write: notebooks without outputs, and all that they need."""
+def workspace(folder, kept):
+    """A copy of the collection in which JupyterLab may write: notebooks without outputs, and all that they need.
+
+    kept: name of a notebook → whether a code cell, by its number and its source, is part of the copy. The whole
+        notebook is run once, by nbval; what a browser adds to that is seen in a few cells.
+    """
     shutil.copytree(nb.FOLDER / "thumbnails", folder / "notebooks" / "thumbnails")  # no server follows a link to them
     for part in ("helpers", "data", "requirements.txt"):
         (folder / part).symlink_to(nb.ROOT / part)
-    for name in names:
+    for name, keep in kept.items():
         notebook = nb.read(nb.FOLDER / name)
+        cells = nb.code_cells(notebook)
+        left_out = [cell.id for number, cell in enumerate(cells) if not keep(number, cell.source)]
+        notebook.cells = [cell for cell in notebook.cells if cell.id not in left_out]
         for cell in nb.code_cells(notebook):
             cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, folder / "notebooks" / name)
