@@ -4,7 +4,7 @@
 #   make app                        the explorers as an app in the browser, without code      ARGS=--no-browser
 #   make test                       every test and every notebook      MARK="not registry" leaves a group out
 #   make run                        execute all notebooks, write a gallery to build/index.html
-#   make handout                    for a class: student and instructor copies, and pages to print, in build/handout/
+#   make handout                    for a class: worksheets to print, student and instructor copies, in build/handout/
 #   make test-peers                 compare with other libraries, in an environment of their own (several GB)
 #   make test-colab                 run every notebook with the versions of Colab, in an environment of their own
 #

@@ -16,11 +16,13 @@ LIBRARIES = {
     "numpy": ("numpy", "arrays"),
     "matplotlib": ("matplotlib", "figures"),
     "ipywidgets": ("ipywidgets", "sliders and menus"),
-    "cv2": ("opencv-python", "draws outlines on photographs"),
+    "cv2": ("opencv-python", "outlines of maps, and XRAI's regions"),
     "PIL": ("Pillow", "reads and writes picture files"),
     "skimage": ("scikit-image", "image measures and segments"),
     "sklearn": ("scikit-learn", "projections and linear models"),
+    "scipy": ("scipy", "searches, statistics, sparse matrices"),
     "tqdm": ("tqdm", "progress bars"),
+    "lazy_loader": ("lazy-loader", "imports no more than is used"),
 }
 
 BARE_SERVER = (
@@ -70,6 +72,18 @@ def _problem(module):
     return _against_range(name, version)[1]
 
 
+def library(module, purpose):
+    """A library that few functions need, so that nothing else fails where it cannot be imported.
+
+    Raises:
+        ImportError: it is missing, with `purpose`, a sentence that says what needs it, and how to get it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{LIBRARIES[module][0]} is needed: {purpose}. {_problem(module)}") from error
+
+
 def check():
     """Print one line for Python and for each library: `ok`, or what is wrong and how to put it right.
 
@@ -80,7 +94,8 @@ def check():
     if lowest <= here <= highest:
         print("ok    Python")
     else:
-        print(f"LOOK  Python {platform.python_version()}: this collection was tested with 3.11, 3.12 and 3.13.")
+        tested = " to ".join(f"{major}.{minor}" for major, minor in TESTED_PYTHON)
+        print(f"LOOK  Python {platform.python_version()}: this collection was tested with {tested}.")
     for module, (name, purpose) in LIBRARIES.items():
         problem = _problem(module)
         print(f"LOOK  {name}: {problem}" if problem else f"ok    {name}: {purpose}")

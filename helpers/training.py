@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from . import checks, submodels
+from . import checks
+from .features import units
 from .submodels import engine, taps
 from .submodels.graph import trace
 
@@ -43,7 +44,7 @@ class Snapshots(keras.callbacks.Callback):
     def __init__(self, probe=None, layers=None, steps=None, measure=None):
         super().__init__()
         self.probe = None if probe is None else np.array(probe, "float32")
-        self.layers = [layers] if isinstance(layers, str) else layers
+        self.layers = layers if layers is None or isinstance(layers, (list, tuple)) else [layers]
         self.measure = measure
         self.steps, self.weights, self.activations, self.logs = [], {}, {}, []
         self._wanted = _chooser(steps)
@@ -80,11 +81,13 @@ class Snapshots(keras.callbacks.Callback):
         return int(self.model.optimizer.iterations)
 
     def _watch(self, model):
-        calls = [call for call in trace(model).calls if isinstance(call.operation, keras.layers.Layer)]
-        names = [call.name for call in calls]
-        for name in self.layers or ():
-            checks.choose(name, names, "layer", f"submodels.layer_names(model) lists all {len(names)}.")
-        chosen = [call for call in calls if self.layers is None or call.name in self.layers]
+        graph = trace(model)
+        calls = [call for call in graph.calls if isinstance(call.operation, keras.layers.Layer)]
+        wanted = names = [call.name for call in calls]
+        if self.layers is not None:
+            how = f"submodels.layer_names(model) lists all {len(names)}."
+            wanted = [checks.choose(graph.named(layer), names, "layer", how) for layer in self.layers]
+        chosen = [call for call in calls if call.name in wanted]
         first_calls = {id(call.operation): call for call in reversed(chosen) if call.operation.weights}
         self._layers = {call.name: call.operation for call in chosen if first_calls.get(id(call.operation)) is call}
         self.weights = {name: [] for name in self._layers}
@@ -93,7 +96,7 @@ class Snapshots(keras.callbacks.Callback):
             self._probe_batch, single = engine.as_batch(model, self.probe)
             if not single:
                 raise ValueError(f"The probe is one picture (H, W, C), and this has shape {self.probe.shape}.")
-            self._probe_model = submodels.activations(model, maps)
+            self._probe_model = units.probe(model, maps) if maps else None
             self.activations = {name: [] for name in maps}
         self._watched = model
 
@@ -116,8 +119,8 @@ def _chooser(steps):
         return lambda step: step & (step - 1) == 0  # 0 and the powers of two
     if callable(steps):
         return steps
-    wanted = set(steps)
-    if not wanted or any(not isinstance(step, (int, np.integer)) or step < 0 for step in wanted):
+    wanted = {checks.whole(step, "A step in steps", 0) for step in (steps if hasattr(steps, "__iter__") else [steps])}
+    if not wanted:
         raise ValueError(f"steps is {steps!r}: give whole numbers from 0 on, a function of a step, or None.")
     return wanted.__contains__
 
@@ -207,7 +210,7 @@ def _rerun(snapshots, layer, picture):
 def _up_to(snapshots, layer):
     """The watched network from its input to a layer."""
     model = snapshots.model
-    return engine.cached(model, ("evolution", layer), lambda: submodels.activations(model, layer))
+    return engine.cached(model, ("evolution", layer), lambda: units.probe(model, layer))
 
 
 def _weights_at(snapshots, index):

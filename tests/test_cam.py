@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import cam, engine, images, models, submodels
-from helpers.attribution import heads
+from helpers.submodels import taps
 from helpers.submodels.graph import replay, trace
 
 from . import zoo
@@ -353,11 +353,11 @@ def test_ablation_of_one_call_of_a_shared_layer():
 def test_a_network_is_cut_at_any_layer(name):
     model, pictures = zoo.build(name), zoo.pictures(2)
     for layer in submodels.layer_names(model):
-        body, head = heads.cut(model, layer)
+        body, head = taps.cut(model, layer)
         for one, two in zip(keras.tree.flatten(head(body(pictures))), keras.tree.flatten(model(pictures)), strict=True):
             np.testing.assert_allclose(one, two, atol=1e-6)
     if name == "residual":
-        _, head = heads.cut(model, "branch")
+        _, head = taps.cut(model, "branch")
         assert {"stem", "branch"}.isdisjoint(layer.name for layer in head.layers)
 
 
@@ -398,8 +398,8 @@ def test_finer_cam_is_grad_cam_of_a_difference(residual):
         ({"compare": []}, "a number of classes, or a list"),
         ({"compare": [5]}, "has 5 outputs, 0 to 4"),
         ({"compare": [1, 2], "target": 2}, "has the target itself"),
-        ({"gamma": -0.1}, "0 or more"),
-        ({"gamma": np.nan}, "0 or more"),
+        ({"gamma": -0.1}, "gamma=-0.1: give a number, at least 0"),
+        ({"gamma": np.nan}, "gamma=nan"),
         ({"target": lambda y: y[:, 0]}, "use cam.grad_cam"),
     ],
 )
@@ -552,7 +552,7 @@ def test_nothing_is_compiled_twice_and_no_other_pass_is_made(residual):
     for count in (1, 2, 5, 16, 33):
         cam.grad_cam(model, zoo.pictures(count))
     store = model.__dict__["_helpers_cache"].built
-    function = store["attribution", ("grad_cam", ("depthwise",)), True]["function"]
+    function = store["attribution", ("_averaged", ("depthwise",)), True]["function"]
     assert function.experimental_get_tracing_count() <= 2  # one for a single picture, one for any number
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "stream", lambda *args, **options: calls.append(args[0]) or run(*args, **options))

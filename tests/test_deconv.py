@@ -123,6 +123,40 @@ def test_switches_against_the_slow_obvious_search():
         deconv.switches(model, picture, "conv1")
 
 
+def test_switches_are_of_one_picture_and_of_keras_own_pooling():
+    class Own(L.MaxPooling2D):
+        pass
+
+    with pytest.raises(ValueError, match="3 pictures are given"):
+        deconv.switches(zoo.build("functional"), zoo.pictures(3), "pool1")
+    model = keras.Sequential([keras.Input((8, 8, 3)), Own(name="own"), L.MaxPooling2D(name="pool")])
+    with pytest.raises(ValueError, match="'own' is a Own.*'pool'"):
+        deconv.switches(model, np.zeros((8, 8, 3)), "own")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("rule", ["deconv", "gradient", "guided"])
+def test_projections_of_every_float_type_are_float32(policy, rule):
+    def build(dtype):
+        picture = keras.Input((16, 16, 3), name="image")
+        x = L.Conv2D(6, 3, padding="same", activation="relu", name="conv", dtype=dtype)(picture)
+        x = L.MaxPooling2D(name="pool", dtype=dtype)(x)
+        x = L.Conv2D(4, 3, activation="relu", name="last", dtype=dtype)(x)
+        return keras.Model({"image": picture}, {"map": x})
+
+    plain, model = build("float32"), build(policy)
+    plain.get_layer("last").bias.assign([5.0] * 4)  # no unit is off, or about to be
+    model.set_weights(plain.get_weights())
+    picture = np.random.default_rng(2).uniform(0, 4, (16, 16, 3)).astype("float32")
+    expected, found = (deconv.project(m, picture, "last", 1, (3, 4), rule) for m in (plain, model))
+    assert found.dtype == np.float32 and np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    best = deconv.top_projections(model, "last", 1, picture, count=1)
+    assert best.projections.dtype == best.patches.scores.dtype == np.float32
+    if policy == "float64":
+        np.testing.assert_array_equal(*(deconv.switches(m, picture, "pool") for m in (plain, model)))
+
+
 def test_project_chooses_what_it_says():
     model, picture = zoo.build("functional"), zoo.pictures(1)[0]
     maps = engine.run(submodels.activations(model, "relu2"), picture[None])["relu2"][0]
@@ -185,6 +219,9 @@ def test_top_projections_belong_to_their_patches():
         ({"layer": "conv1", "channel": 6}, "channels 0 to 5"),
         ({"layer": "conv1", "position": (16, 0)}, "16 × 16 positions"),
         ({"layer": "conv1", "position": "best"}, "position is 'best'"),
+        ({"layer": "conv1", "position": 3}, "give \\(row, column\\)"),
+        ({"layer": "conv1", "channel": 1.0}, "1.0 is not one"),
+        ({"layer": "conv1", "channel": True}, "True is not one"),
         ({"layer": "conv1", "rule": "guide"}, "no rule 'guide'"),
     ],
 )

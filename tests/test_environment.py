@@ -1,9 +1,13 @@
 """The environment check: fine where all is well, and in words where it is not."""
 
+import ast
 import importlib
+import subprocess
 import sys
 import types
+from pathlib import Path
 
+import nbformat
 import pytest
 
 from helpers import environment
@@ -39,6 +43,60 @@ def test_every_library_that_is_checked_is_a_requirement():
     assert {name for name, _ in environment.LIBRARIES.values()} <= environment._ranges().keys()
 
 
+def test_every_requirement_that_helpers_imports_is_checked():
+    """Found in the sources, so that a library which is taken up later is asked for too."""
+    modules = set()
+    for file in Path(environment.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    ours = modules - set(sys.stdlib_module_names) - {"helpers", "IPython", "packaging", "traitlets"}
+    assert ours <= environment.LIBRARIES.keys()
+
+
+BARE = """
+import sys
+class Broken:
+    def find_spec(self, name, *rest):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
+sys.meta_path.insert(0, Broken())
+exec(sys.stdin.read())
+import keras, numpy as np
+from helpers import environment, gradients, images
+photograph = np.zeros((32, 32, 3), "uint8")
+model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+for function, *given in ((images.contour, photograph, np.eye(4)), (gradients.xrai, model, photograph, 0)):
+    try:
+        function(*given)
+    except ImportError as error:
+        print(str(error).replace(chr(10), " "))
+images.overlay(photograph, np.eye(4))
+environment.check()
+"""
+
+
+def test_where_opencv_cannot_be_imported_every_notebook_begins_and_two_functions_say_what_is_missing():
+    lines = set()
+    for file in Path("notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(file, as_version=4).cells:
+            code = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
+            if cell.cell_type == "code":
+                nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, (ast.Import, ast.ImportFrom))]
+                lines.update(map(ast.unparse, nodes))
+    assert any("exercises" in line for line in lines) and any("gradients" in line for line in lines)
+    imports = "\n".join(sorted(line for line in lines if "google.colab" not in line))
+    done = subprocess.run([sys.executable, "-c", BARE], input=imports, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    contour, regions, *checked = done.stdout.splitlines()
+    for words, needs in ((contour, "images.contour"), (regions, "gradients.xrai")):
+        assert words.startswith(f"opencv-python is needed: {needs}") and "libGL" in words and "headless" in words
+    assert any(line.startswith("LOOK  opencv-python: libGL.so.1") for line in checked)
+    assert sum(line.startswith("LOOK") for line in checked) == 1
+
+
 def test_opencv_on_a_bare_server_names_the_system_packages(pretend, capsys):
     pretend("cv2", ImportError("libGL.so.1: cannot open shared object file"))
     environment.check()
@@ -48,6 +106,12 @@ def test_opencv_on_a_bare_server_names_the_system_packages(pretend, capsys):
     assert packages
     for package in packages:
         assert package in out
+
+
+def test_another_python_is_named_with_those_that_were_tested(monkeypatch, capsys):
+    monkeypatch.setattr(environment.platform, "python_version_tuple", lambda: ("3", "14", "0"))
+    environment.check()
+    assert "tested with 3.11 to 3.13." in capsys.readouterr().out
 
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(pretend, capsys):

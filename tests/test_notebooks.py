@@ -73,7 +73,7 @@ def good(tmp_path):
         notebook.cells.append(nbformat.v4.new_code_cell(f'check("01.{n}", ...)'))
         right = nbformat.v4.new_output("stream", name="stdout", text=f"01.{n}: Right. It is.\n")
         solution = nbformat.v4.new_code_cell(f'{nb.FOLD}\ncheck("01.{n}", {n})', outputs=[right])
-        solution.metadata = nbformat.from_dict({"tags": ["solution"], "jupyter": {"source_hidden": True}})
+        solution.metadata = nbformat.from_dict({"tags": ["solution"], **nb.FOLDED})
         notebook.cells.append(solution)
     shown = nbformat.v4.new_output("display_data", {"image/png": picture(), "text/plain": "<Figure size 1x1>"})
     notebook.cells.append(nbformat.v4.new_code_cell("figure", outputs=[shown]))

@@ -223,6 +223,36 @@ def complete(model):
     return snapshots
 
 
+def test_layers_as_objects_and_a_single_step():
+    model = small_network()
+    snapshots = training.Snapshots(PROBE, [model.get_layer("conv"), -1], steps=3)
+    fit(model, snapshots)
+    assert list(snapshots.weights) == ["conv", "logits"] and snapshots.steps == [3, STEPS]
+    with pytest.raises(ValueError, match="no layer 'inner'.*'conv'"):  # a network inside is no layer
+        inner = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="conv")], name="inner")
+        outer = keras.Sequential([keras.Input((8, 8, 1)), inner, keras.layers.Flatten(), keras.layers.Dense(3)])
+        outer.compile("sgd", "mse")
+        outer.fit(IMAGES, np.zeros((len(IMAGES), 3)), verbose=0, callbacks=[training.Snapshots(layers="inner")])
+
+
+def test_a_network_without_maps_and_one_whose_input_has_a_name():
+    picture = keras.Input((8, 8, 1), name="image", dtype="uint8")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255, name="scale")(picture))
+    model = keras.Model({"image": picture}, keras.layers.Dense(3, name="logits")(flat))
+    model.compile("sgd", "mse")
+    snapshots = training.Snapshots(PROBE, layers=["scale", "logits"], steps=[0])
+    model.fit({"image": IMAGES}, np.zeros((len(IMAGES), 3)), verbose=0, callbacks=[snapshots])
+    expected = training.activation_evolution(snapshots, "scale")
+    np.testing.assert_allclose(expected, [PROBE / 255] * 2, rtol=1e-5)
+    np.testing.assert_allclose(training.activation_evolution(snapshots, "scale", PROBE), expected, rtol=1e-5)
+
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, name="logits")])
+    plain.compile("sgd", "mse")
+    watched = training.Snapshots(PROBE)
+    plain.fit(IMAGES, np.zeros((len(IMAGES), 3)), verbose=0, callbacks=[watched])
+    assert watched.activations == {} and len(watched.weights["logits"]) == len(watched.steps)
+
+
 def test_errors_in_words():
     model = small_network()
     with pytest.raises(ValueError, match="no layer 'comv'.*'conv'"):
@@ -231,8 +261,11 @@ def test_errors_in_words():
         fit(model, training.Snapshots(probe=PROBE[:4, :4]))
     with pytest.raises(ValueError, match="one picture"):
         fit(model, training.Snapshots(probe=IMAGES[:2]))
+    for wrong in ([1, -2], [1, 2.0], 2.5, "all", [True]):
+        with pytest.raises(ValueError, match="whole number"):
+            training.Snapshots(steps=wrong)
     with pytest.raises(ValueError, match="whole numbers"):
-        training.Snapshots(steps=[1, -2])
+        training.Snapshots(steps=[])
     empty = training.Snapshots(probe=PROBE)
     with pytest.raises(ValueError, match="train first"):
         training.filter_evolution(empty, "conv")

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as kl
 
 from helpers import engine, models, submodels, units
@@ -88,7 +89,42 @@ def nested():
     )
 
 
+def dilated_chain():
+    """Rows between the taps of one window are on the taps of the next only for some places."""
+    return network(
+        kl.Conv2D(2, 3, dilation_rate=(3, 2), padding="same"),
+        kl.DepthwiseConv2D(3, dilation_rate=(4, 4), padding="same"),
+        kl.MaxPooling2D((1, 2)),
+        kl.SeparableConv2D(2, (2, 3), dilation_rate=(5, 5), padding="same"),
+    )
+
+
+def dilated_and_strided():
+    return network(
+        kl.Conv2D(2, 2, dilation_rate=(6, 7), padding="same"),
+        kl.Conv2D(2, 2, strides=(3, 2), padding="same"),
+        kl.Conv2D(2, 3, dilation_rate=2, padding="same"),
+    )
+
+
+def dilated_and_transposed():
+    return network(
+        kl.Conv2D(2, 2, dilation_rate=(5, 1), padding="same"),
+        kl.Conv2DTranspose(2, 2, strides=3),
+        kl.Conv2D(2, 3, dilation_rate=(4, 7), padding="same"),
+        kl.Conv2DTranspose(1, 1, strides=2, padding="same"),  # most units see nothing at all
+        shape=(12, 10, 2),
+    )
+
+
+def dilated_branches():
+    image = keras.Input((23, 30, 2))
+    branches = [kl.Conv2D(2, 3, dilation_rate=rate, padding="same")(image) for rate in ((7, 1), (11, 9))]
+    return keras.Model(image, kl.Conv2D(1, 2, dilation_rate=8, padding="same", name="last")(kl.Add()(branches)))
+
+
 BUILDERS = [vgg_like, strided_and_dilated, padded_and_cropped, resized, transposed, residual, nested]
+BUILDERS += [dilated_chain, dilated_and_strided, dilated_and_transposed, dilated_branches]
 
 
 def maps_of(model, layer, pictures):
@@ -117,7 +153,30 @@ def test_arithmetic_agrees_with_measurement(build):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("build", [strided_and_dilated, padded_and_cropped, resized, transposed])
+@pytest.mark.parametrize("row", range(9))
+def test_a_dilated_window_sees_only_its_taps(row):
+    model = network(kl.Conv2D(1, 3, dilation_rate=3, padding="same"), shape=(9, 9, 1))
+    taps = [tap for tap in (row - 3, row, row + 3) if 0 <= tap < 9]
+    field = units.receptive_field(model, "last", (row, 4))
+    assert field.box == (row - 3, 1, row + 4, 8) and field.size == (7, 7)
+    assert field.clipped == (taps[0], 1, taps[-1] + 1, 8)
+
+
+def test_a_dilated_transposed_window_sees_only_its_taps():
+    """By the definition, since TensorFlow does not run it on a CPU: row i of the input goes to rows i + 4 k − 4."""
+    model = keras.Sequential([keras.Input((9, 9, 1)), kl.Conv2DTranspose(1, 3, dilation_rate=4, padding="same")])
+    for row in range(9):
+        rows = [i for i in range(9) for k in range(3) if i + 4 * k - 4 == row]
+        clipped = units.receptive_field(model, model.layers[-1], (row, 4)).clipped
+        assert clipped == (rows[0], 0, rows[-1] + 1, 9)
+
+
+def test_upsampling_has_a_stride_below_one():
+    model = network(kl.Conv2DTranspose(1, 3, strides=3), kl.Conv2D(1, 2, strides=2), shape=(9, 9, 1))
+    assert units.receptive_field(model, "last").stride == (2 / 3, 2 / 3)
+
+
+@pytest.mark.parametrize("build", [strided_and_dilated, padded_and_cropped, resized, transposed, dilated_chain])
 def test_only_the_pixels_of_the_box_matter_and_its_borders_do(build):
     """On the network itself: noise outside changes nothing, and each outermost row and column of the box counts."""
     model = build()
@@ -231,7 +290,7 @@ def test_receptive_field_errors():
         units.receptive_field(model, "lost")
     with pytest.raises(ValueError, match="7 × 11 positions"):
         units.receptive_field(model, "last", (7, 0))
-    with pytest.raises(ValueError, match="'exact' or 'gradient'"):
+    with pytest.raises(ValueError, match="'exact', 'gradient'"):
         units.receptive_field(model, "last", method="guess")
     with pytest.raises(ValueError, match="23 × 30 pixels"):
         units.receptive_field(model, "last", size=(24, 30))
@@ -241,6 +300,154 @@ def test_receptive_field_errors():
     dense = keras.Sequential([keras.Input((6, 6, 1)), kl.Flatten(), kl.Dense(2, name="dense")])
     with pytest.raises(ValueError, match="no spatial axes"):
         units.receptive_field(dense, "dense", (0, 0))
+
+
+AUGMENTED = [
+    kl.RandomFlip(),
+    kl.RandomRotation(0.2),
+    kl.RandomZoom(0.3),
+    kl.RandomTranslation(0.2, 0.2),
+    kl.RandomContrast(0.5),
+    kl.RandomBrightness(0.5, value_range=(0, 1)),
+    kl.GaussianNoise(1.0),
+    kl.SpatialDropout2D(0.5),
+    kl.ActivityRegularization(),
+]
+
+
+def test_what_is_idle_is_passed_and_nothing_is_drawn():
+    model = network(*AUGMENTED, kl.Conv2D(2, 3, dilation_rate=2, padding="same", name="conv"), shape=(16, 14, 3))
+    before = [variable.numpy() for variable in model.variables]
+    picture = RNG.uniform(size=(16, 14, 3)).astype("float32")
+    for position in ((0, 0), (1, 13), (8, 7)):
+        fields = [units.receptive_field(model, "last", position, method) for method in ("exact", "gradient")]
+        rows, columns = ([t for t in (p - 2, p, p + 2) if 0 <= t < n] for p, n in zip(position, (16, 14), strict=True))
+        for field in fields:
+            assert field.clipped == (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
+    one, two = (units.effective_receptive_field(model, "last", picture) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(*(units.top_patches(model, "last", 0, picture).scores for _ in range(2)))
+    for old, new in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+class Standardised(kl.Conv2D):
+    """A kernel of its own making, in the window of its parent."""
+
+    def call(self, x):
+        kernel = (self.kernel - keras.ops.mean(self.kernel)) / keras.ops.std(self.kernel)
+        return keras.ops.conv(x, kernel, self.strides, self.padding, dilation_rate=self.dilation_rate)
+
+
+class Rolled(kl.Conv2D):
+    """What its parent computes, moved by two rows."""
+
+    def call(self, x):
+        return keras.ops.roll(super().call(x), 2, axis=1)
+
+
+class Half(kl.Conv2D):
+    """The upper rows of the window of its parent alone."""
+
+    def call(self, x):
+        return keras.ops.conv(keras.ops.pad(x, ((0, 0), (1, 0), (1, 1), (0, 0))), self.kernel[:2])
+
+
+class Middle(kl.Conv2D):
+    """Nothing but the middle of the window of its parent."""
+
+    def call(self, x):
+        return keras.ops.conv(x, self.kernel[1:2, 1:2])
+
+
+def test_a_layer_of_a_readers_own_is_known_by_what_it_sees():
+    model = network(Standardised(2, 3, dilation_rate=2, padding="same"), shape=(12, 12, 2))
+    assert units.receptive_field(model, "last", (1, 5)).clipped == (1, 3, 4, 8)
+    model = network(Middle(2, 3, padding="same"), shape=(12, 12, 2))
+    assert units.receptive_field(model, "last", (1, 5)).clipped == (1, 5, 2, 6)
+    for own in (Rolled, Half):
+        model = network(own(2, 3, padding="same"), shape=(12, 12, 2))
+        with pytest.raises(ValueError, match=f"{own.__name__} 'last' reaches is not known.*gradient"):
+            units.receptive_field(model, "last")
+
+
+def test_inputs_by_name_by_keyword_and_of_whole_numbers():
+    def build(dtype, structure):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((12, 14, 3), dtype=dtype, name="image")
+        x = kl.Rescaling(1 / 255)(image)
+        x = kl.Conv2D(4, 3, strides=2, activation="relu", name="last")(inputs=x)
+        return keras.Model(structure(image), {"class": kl.Dense(3)(kl.GlobalAveragePooling2D()(x))})
+
+    plain, pictures = build("float32", lambda x: x), RNG.integers(0, 256, (3, 12, 14, 3))
+    effective = units.effective_receptive_field(plain, "last", pictures, channel=1)
+    assert effective.max() > 0
+    for twin in (
+        build("float32", lambda x: {"image": x}),
+        build("uint8", lambda x: x),
+        build("float32", lambda x: [x]),
+    ):
+        for method in ("exact", "gradient"):
+            fields = [units.receptive_field(model, "last", (0, 1), method) for model in (plain, twin)]
+            assert fields[0] == fields[1]
+        np.testing.assert_allclose(units.effective_receptive_field(twin, "last", pictures, channel=1), effective)
+        for one, two in zip(*(units.top_patches(m, "last", 2, pictures) for m in (plain, twin)), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_every_float_type_answers_in_float32(policy):
+    layers = [{"filters": 4, "kernel_size": 3, "name": "conv"}, {"filters": 2, "kernel_size": 2, "name": "last"}]
+    plain, model = (
+        keras.Sequential([keras.Input((12, 14, 3)), *(kl.Conv2D(**one, dtype=dtype) for one in layers)])
+        for dtype in ("float32", policy)
+    )
+    model.set_weights(plain.get_weights())
+    pictures = RNG.uniform(0, 255, (3, 12, 14, 3)).astype("float32")
+    rounding = {"rtol": 0.03, "atol": 0.03}
+    expected, found = (units.effective_receptive_field(m, "last", pictures) for m in (plain, model))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, **rounding)
+    expected, found = (units.top_patches(m, "last", 1, pictures) for m in (plain, model))
+    assert found.scores.dtype == np.float32
+    np.testing.assert_allclose(np.sort(found.scores), np.sort(expected.scores), atol=3)
+    loud = [weight * 1000 for weight in plain.get_weights()[:2]] + plain.get_weights()[2:]
+    for m in (plain, model):
+        m.set_weights(loud)
+    expected, found = (units.activity(m, pictures, "conv")["conv"] for m in (plain, model))
+    assert expected.energy > 1e5 and np.isfinite(found.energy) or policy == "mixed_float16"
+    if policy != "mixed_float16":  # there the maps themselves are beyond what the type holds
+        np.testing.assert_allclose(found, expected, rtol=0.03)
+    assert units.receptive_field(model, "last") == units.receptive_field(plain, "last")
+
+
+def test_nothing_piles_up_on_the_model():
+    model = patch_network()
+    for place in ((0, 0), (3, 4), (5, 6)):
+        for channel in (None, 0, 3):
+            units.effective_receptive_field(model, "last", PICTURES[0], place, channel)
+    for channels, count in (([0], 1), ([1, 2], 5), ([4], 9)):
+        units.top_patches(model, "last", channels, PICTURES[:4], count=count, per_image=None)
+    kept = model.__dict__["_helpers_cache"].built
+    assert len([key for key in kept if "effective_receptive_field" in key]) == 1
+    assert len([key for key in kept if "strongest places" in key]) == 1
+
+
+def test_no_gradient_is_not_zero():
+    stopped = network(
+        kl.Lambda(lambda x: keras.ops.cast(keras.ops.argmax(x, -1), "float32")[..., None]), shape=(6, 6, 2)
+    )
+    with pytest.raises(ValueError, match="no gradient.*'last'"):
+        units.effective_receptive_field(stopped, "last", np.zeros((6, 6, 2)))
+
+
+def test_layers_as_objects_and_by_their_place():
+    model = patch_network()
+    for layer in (model.get_layer("last"), 2):
+        assert units.receptive_field(model, layer) == units.receptive_field(model, "last")
+        found, expected = (units.top_patches(model, one, 1, PICTURES) for one in (layer, "last"))
+        np.testing.assert_array_equal(found.patches, expected.patches)
+    assert list(units.activity(model, PICTURES, [model.layers[0]])) == [model.layers[0].name]
 
 
 def test_effective_field_of_one_convolution_is_its_kernel():
@@ -360,12 +567,19 @@ def test_equal_scores_go_to_the_earlier():
 
 def test_patch_errors():
     model = patch_network()
-    with pytest.raises(ValueError, match="'pool' has no spatial axes.*'last'"):
+    with pytest.raises(ValueError, match="'pool' of .* no spatial axes"):
         units.top_patches(model, "pool", 0, PICTURES)
     with pytest.raises(ValueError, match="channels 0 to 4, and 5"):
         units.top_patches(model, "last", [0, 5], PICTURES)
-    with pytest.raises(ValueError, match="at least one patch"):
-        units.top_patches(model, "last", 0, PICTURES, count=0)
+    for wrong in ({"count": 0}, {"count": 2.0}, {"per_image": 0}, {"per_image": 1.5}):
+        with pytest.raises(ValueError, match=f"{list(wrong)[0]}=.*whole number"):
+            units.top_patches(model, "last", 0, PICTURES, **wrong)
+    with pytest.raises(ValueError, match="not the path"):
+        units.top_patches(model, "last", 0, "pictures/")
+    with pytest.raises(ValueError, match="tf.data.Dataset"):
+        units.activity(model, tf.data.Dataset.from_tensor_slices(PICTURES), "last")
+    with pytest.raises(ValueError, match="24 × 28"):
+        units.activity(model, PICTURES[:, :20], "last")
     with pytest.raises(ValueError, match="24 × 28"):
         units.top_patches(model, "last", 0, PICTURES[:, :20])
     with pytest.raises(ValueError, match="crop them to one size"):

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import submodels
-from ..submodels import engine
+from .. import checks, submodels
+from ..submodels import engine, taps
 from ..submodels.graph import trace
-from . import gradients, heads, shared
+from ..submodels.kinds import is_function, is_idle
+from . import shared
 
 
 def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False, batch=16):
@@ -34,13 +35,13 @@ def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False,
     if callable(target):
         raise ValueError("CAM reads the weights of one class; for a function as target use cam.grad_cam.")
     task, layers = _prepare(model, images, target, layer, resolve=True)
-    kernels = {name: heads.class_weights(task.model, name) for name in layers}
-    return _answer(
-        task,
-        _by_picture(task, layers, lambda row, name, maps: maps @ kernels[name][:, task.targets[row]], batch),
-        upsample,
-        rectify,
-    )
+    kernels = {name: class_weights(task.model, name) for name in layers}
+
+    def draw(row, name, maps):
+        weights = kernels[name][:, max(task.targets[row], 0)]
+        return maps @ (-weights if task.targets[row] == shared.AGAINST else weights)
+
+    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
 
 
 def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
@@ -54,11 +55,11 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
         model: a `keras.Model` that is a graph of layers, with one input. Explained is what it puts out: take
             `submodels.logits(model)` if it ends in softmax.
         images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it.
-        target: None (each picture's own top class), an int, one int for each picture, or a function
-            `outputs → (B,)` in TensorFlow operations.
-        layer: name of a layer with output `(B, h, w, K)`; None for the last one that has more than one place. A list of
-            names fuses several layers: each map is enlarged and divided by its own largest magnitude, then their
-            mean is taken, so that the result is at most 1.
+        target: None (each picture's own answer: its top class, or of one sigmoid below 0.5 the negative of the output),
+            an int, one int for each picture, or a function `outputs → (B,)` in TensorFlow operations.
+        layer: a layer with output `(B, h, w, K)`, by its name; None for the last one that has more than one place and
+            comes after a kernel. A list fuses several layers: each map is enlarged and divided by its own largest
+            magnitude, then their mean is taken, so that the result is at most 1.
         upsample: True for maps at the size of the picture (bilinear), False for the layer's own grid.
         rectify: True keeps what speaks for the score and sets the rest to zero, False keeps the sign.
         batch: pictures computed at a time.
@@ -71,11 +72,7 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
             `upsample=False` with layers of different grids; a wrong target or wrong pictures (`shared.prepare`).
     """
 
-    def formula(maps, slopes):
-        return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
-
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _by_gradient(task, layers, "grad_cam", formula, batch), upsample, rectify)
+    return _by_gradient(_averaged, model, images, target, layer, upsample, rectify, batch)
 
 
 def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
@@ -94,8 +91,7 @@ def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True,
         alpha = tf.math.divide_no_nan(1.0, 2.0 + tf.reduce_sum(maps, (1, 2), keepdims=True) * slopes)
         return _weighted(maps, tf.reduce_sum(alpha * positive, (1, 2)))
 
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _by_gradient(task, layers, "grad_cam_plus_plus", formula, batch), upsample, rectify)
+    return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
 
 def layer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
@@ -109,8 +105,7 @@ def layer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     def formula(maps, slopes):
         return tf.reduce_sum(tf.nn.relu(slopes) * maps, -1)
 
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _by_gradient(task, layers, "layer_cam", formula, batch), upsample, rectify)
+    return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
 
 def hires_cam(model, images, target=None, *, layer=None, upsample=True, rectify=False, batch=16):
@@ -126,8 +121,7 @@ def hires_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     def formula(maps, slopes):
         return tf.reduce_sum(slopes * maps, -1)
 
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _by_gradient(task, layers, "hires_cam", formula, batch), upsample, rectify)
+    return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
 
 def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
@@ -142,11 +136,12 @@ def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     def formula(maps, slopes):
         return _weighted(maps, tf.math.divide_no_nan(tf.reduce_sum(maps * slopes, (1, 2)), tf.reduce_sum(maps, (1, 2))))
 
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _by_gradient(task, layers, "xgrad_cam", formula, batch), upsample, rectify)
+    return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
 
-def finer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, compare=3, gamma=0.6, batch=16):
+def finer_cam(
+    model, images, target=None, *, layer=None, upsample=True, rectify=True, compare=None, gamma=0.6, batch=16
+):
     """What tells a class from those that look like it? (Zhang et al. 2025, arXiv:2501.11309)
 
     Grad-CAM of the score y_c − γ · mean of y_d over the classes d that it is compared with: what they have in
@@ -156,55 +151,65 @@ def finer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
         model, images, layer, upsample, rectify, batch: as for `grad_cam`.
         target: None, an int, or one int for each picture.
         compare: how many classes: those whose scores are nearest to y_c, in each picture its own. Or a list of classes.
+            None for 3, or for all others where there are fewer.
         gamma: strength of the comparison, 0 or more.
 
     Returns:
         Map, as `grad_cam`.
 
     Raises:
-        ValueError: as `grad_cam`; a function as target; `compare` below 1, too large, not classes, or with
-            the target among them; a negative gamma.
+        ValueError: as `grad_cam`; a function as target; a network with one output; `compare` below 1, too large, not
+            classes, or with the target among them; a negative gamma.
     """
     if callable(target):
         raise ValueError("Finer-CAM compares classes, and a function has none: use cam.grad_cam with this function.")
-    if not 0 <= gamma < np.inf:
-        raise ValueError(f"gamma={gamma!r}: the strength of the comparison is 0 or more.")
-    listed = np.ndim(compare) > 0
+    gamma, listed = checks.real(gamma, "gamma", least=0), np.ndim(compare) > 0
     task, layers = _prepare(model, images, target, layer, resolve=listed)
-    classes = task.model.outputs[0].shape[-1]
-    rivals = np.array(compare, ndmin=1)
+    rivals = _rivals(model, compare, task.targets)
+    # What is compared, and how strongly, travels with each picture: one compiled function serves them all.
+    rows = np.tile(np.r_[gamma, rivals], (len(task.images), 1))
+    score = _compared if listed else _told_apart
+    task = task._replace(score=score, key=score, targets=np.c_[task.targets, rows].astype("float32"))
+    return _answer(task, _maps(task, layers, "finer_cam", _averaged, batch), upsample, rectify)
+
+
+def _rivals(model, compare, targets):
+    """The classes that are compared with the target, or how many there are to be: ints."""
+    classes = model.outputs[0].shape[-1]
+    if classes == 1:
+        raise ValueError(f"Finer-CAM compares classes, and {model.name!r} has one output: use cam.grad_cam.")
+    rivals = np.array(min(3, classes - 1) if compare is None else compare, ndmin=1)
     if rivals.dtype.kind not in "iu" or rivals.ndim > 1 or not rivals.size:
         raise ValueError(f"compare={compare!r}: give a number of classes, or a list of classes.")
-    if not listed and not 1 <= compare < classes:
-        raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes, so 1 to that many.")
-    if listed and not (0 <= rivals.min() and rivals.max() < classes):
+    if np.ndim(compare) == 0:
+        if not 1 <= rivals[0] < classes:
+            raise ValueError(
+                f"compare={compare!r}: besides the target there are {classes - 1} classes: 1 to that many."
+            )
+    elif not (0 <= rivals.min() and rivals.max() < classes):
         raise ValueError(f"compare={compare!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
-    if listed and np.isin(task.targets, rivals).any():
+    elif np.isin(targets, rivals).any():
         raise ValueError(f"compare={compare!r} has the target itself: a class cannot be told from itself.")
-    key = ("finer_cam", tuple(map(int, rivals)), listed, float(gamma))
-    score = engine.cached(task.model, key, lambda: _difference(rivals if listed else int(compare), gamma))
-
-    def formula(maps, slopes):
-        return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
-
-    task = task._replace(score=score, key=score)
-    return _answer(task, _by_gradient(task, layers, "finer_cam", formula, batch), upsample, rectify)
+    return rivals
 
 
-def _difference(compare, gamma):
-    """The score that Finer-CAM explains, as a function of outputs and targets."""
+def _compared(outputs, rows):
+    """The score that Finer-CAM explains; rows are (target, γ, classes to compare with …)."""
+    outputs = tf.cast(shared.only(outputs), "float32")
+    own = tf.gather(outputs, tf.cast(rows[:, 0], "int32"), batch_dims=1)
+    return own - rows[:, 1] * tf.reduce_mean(tf.gather(outputs, tf.cast(rows[:, 2:], "int32"), batch_dims=1), -1)
 
-    def score(outputs, targets):
-        targets = shared.classes(outputs, targets)
-        own = tf.gather(outputs, targets, batch_dims=1)
-        if np.ndim(compare):
-            others = tf.gather(outputs, compare, axis=1)
-        else:
-            distance = tf.where(tf.one_hot(targets, outputs.shape[-1]) > 0, np.inf, tf.abs(outputs - own[:, None]))
-            others = tf.gather(outputs, tf.math.top_k(-distance, compare).indices, batch_dims=1)
-        return own - gamma * tf.reduce_mean(others, -1)
 
-    return score
+def _told_apart(outputs, rows):
+    """The same with the nearest classes; rows are (target or `OWN`, γ, how many)."""
+    outputs = tf.cast(shared.only(outputs), "float32")
+    targets = shared.classes(outputs, tf.cast(rows[:, 0], "int32"))
+    own = tf.gather(outputs, targets, batch_dims=1)
+    distance = tf.where(tf.one_hot(targets, outputs.shape[-1]) > 0, np.inf, tf.abs(outputs - own[:, None]))
+    nearest = tf.math.top_k(-distance, tf.cast(rows[0, 2], "int32")).indices
+    return _compared(
+        outputs, tf.concat([tf.cast(targets, "float32")[:, None], rows[:, 1:2], tf.cast(nearest, "float32")], 1)
+    )
 
 
 def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, center=False, batch=16):
@@ -247,7 +252,7 @@ def _first_component(matrix):
 
 
 def _no_class(outputs):
-    return tf.zeros(len(outputs))
+    return tf.zeros(tf.shape(shared.only(outputs))[0])
 
 
 def score_cam(
@@ -289,38 +294,36 @@ def score_cam(
         count = trace(task.model).tensor(name).shape[-1]
         if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
             raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
-
-    shell = task.shell
-
-    def masked(picture, behind, target, maps):
-        masks = tf.image.resize(maps[..., None], tf.shape(picture)[:2])
-        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
-        masks = tf.math.divide_no_nan(masks - low, high - low)
-        seen = behind + masks * (picture - behind)
-        return shell.score(shell.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
-
-    function = shared.compiled(task, "score_cam", masked)
+    function = _masked(task)
 
     def draw(row, name, maps):
-        picture, black, target = map(tf.constant, (task.images[row], behind[row], task.targets[row]))
+        given = [tf.constant(values[row]) for values in (task.images, behind, task.targets)]
         kept = np.argsort(-maps.std((0, 1)), kind="stable")[:channels]
         varies = np.ptp(maps, (0, 1))[kept] > 0
         rows = np.moveaxis(maps[..., kept[varies]], -1, 0)
         if not varies.all():
             rows = np.concatenate([rows, np.zeros((1, *maps.shape[:2]), "float32")])
-        scores = engine.run(
-            lambda masks: function(picture, black, target, masks),
-            rows,
-            batch=batch,
-            progress=progress,
-            label=f"Score-CAM {name}, picture {row + 1} of {len(behind)}",
-        ).astype("float64")
-        weights = np.full(len(kept), scores[-1])
+        label = f"Score-CAM {name}, picture {row + 1} of {len(behind)}"
+        scores = engine.run(lambda masks: function(*given, masks), rows, batch=batch, progress=progress, label=label)
+        weights = np.full(len(kept), scores[-1], "float64")
         weights[varies] = scores[: varies.sum()]
         weights = np.exp(weights - weights.max())
         return maps[..., kept] @ (weights / weights.sum())
 
     return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+
+
+def _masked(task):
+    """Compiled: the scores of one picture seen through maps `(n, h, w)`, each enlarged and stretched to 0 … 1."""
+    task = task.shell
+
+    def scores(picture, behind, target, maps):
+        masks = tf.image.resize(maps[..., None], tf.shape(picture)[:2])
+        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+        seen = behind + tf.math.divide_no_nan(masks - low, high - low) * (picture - behind)
+        return task.score(task.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
+
+    return shared.compiled(task, "score_cam", scores)
 
 
 def ablation_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16, progress=True):
@@ -347,12 +350,12 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
 def _ablation(task, layer, batch, progress):
     """The maps of Ablation-CAM for one layer."""
-    body, head = engine.cached(task.model, ("cut", layer), lambda: heads.cut(task.model, layer))
+    body, head = taps.cut(task.model, layer)
     score = task.score
 
     def ablated(channels, target, maps, *others):
         count = tf.shape(channels)[0]
-        kept = 1.0 - tf.one_hot(channels, tf.shape(maps)[-1])
+        kept = 1 - tf.one_hot(channels, tf.shape(maps)[-1], dtype=maps.dtype)
         rows = [maps * kept[:, None, None], *(tf.repeat(other[None], count, 0) for other in others)]
         return score(head(rows, training=False), tf.repeat(target, count))
 
@@ -390,41 +393,95 @@ def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
     Raises:
         ValueError: as `grad_cam`, and as `submodels.relu_rule` for a network without ReLU.
     """
-    details = gradients.guided_backprop(model, images, target)
+    from .gradients import guided_backprop
+
+    details = guided_backprop(model, images, target)
     return details * grad_cam(model, images, target, layer=layer, rectify=rectify)[..., None]
 
 
 def _prepare(model, images, target, layer, resolve=False):
     """The task, and the names of the layers that are looked at."""
-    names = [layer] if layer is None or isinstance(layer, str) else list(layer)
-    if not names:
+    given = layer if isinstance(layer, (list, tuple)) else [layer]
+    if not given:
         raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
-    layers = tuple(dict.fromkeys(shared.spatial_layer(model, name) for name in names))
-    for name in layers:
-        trace(model).index(name)  # the input is no layer
+    engine.as_batch(model, images)  # a picture of the wrong shape is to be said before a layer that is missing
+    layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
     return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers
 
 
-def _by_gradient(task, layers, method, formula, batch):
-    """Maps `{layer: (B, h, w)}` by `formula(A, g)`, tensors `(B, h, w, K)`, in the pass that makes A and g."""
+def _by_gradient(formula, model, images, target, layer, upsample, rectify, batch):
+    """The answer of a method whose maps `(B, h, w)` are `formula(A, g)`, tensors `(B, h, w, K)` both."""
+    task, layers = _prepare(model, images, target, layer)
+    return _answer(task, _maps(task, layers, formula.__qualname__, formula, batch), upsample, rectify)
+
+
+def _maps(task, layers, name, formula, batch):
+    """Maps `{layer: (B, h, w)}` by `formula(A, g)`, in the pass that makes A and g."""
     both = shared.layer_gradients(task, layers)
 
     def maps(x, targets):
         _, activations, slopes = both(x, targets)
         return {name: formula(activations[name], slopes[name]) for name in layers}
 
-    return engine.run(shared.compiled(task, (method, layers), maps), task.images, task.targets, batch=batch)
+    return engine.run(shared.compiled(task, (name, layers), maps), task.images, task.targets, batch=batch)
+
+
+def _averaged(maps, slopes):
+    """Grad-CAM's formula: a channel has the mean of its gradient as its weight."""
+    return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
 
 
 def _by_picture(task, layers, draw, batch):
     """Maps `{layer: (B, h, w)}` by `draw(row, layer, A)`, with A `(h, w, K)` what the layer makes of that picture."""
-    network = engine.cached(task.model, ("cam", layers), lambda: submodels.activations(task.model, layers))
+    network = submodels.activations(task.model, layers)
     found = {name: [] for name in layers}
     for chunk in engine.stream(network, task.images, batch=batch):
         for name in layers:
             for maps in chunk[name]:
                 found[name].append(draw(len(found[name]), name, maps))
     return {name: np.stack(maps) for name, maps in found.items()}
+
+
+def class_weights(model, layer):
+    """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer, as numpy.
+
+    Layers that do nothing at inference may come in between, and an activation at the end.
+
+    Raises:
+        ValueError: any other head, with what is in the way and what to use instead.
+    """
+    graph = trace(model)
+    tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None
+    while tensor is not shared.only(graph.outputs) and not reason:
+        readers = graph.readers(tensor)
+        call, after = readers[0], readers[0].outputs
+        kind, dense = type(call.operation), _dense_kernel(call.operation)
+        if len(readers) > 1:
+            reason = f"the way forks to {', '.join(repr(reader.name) for reader in readers if reader)}"
+        elif kind is keras.layers.GlobalAveragePooling2D and not pooled:
+            pooled = True
+        elif pooled and kernel is None and dense is not None:
+            kernel = dense
+        elif pooled and kind in (keras.layers.Flatten, keras.layers.Reshape):
+            reason = None if after.shape[-1] == tensor.shape[-1] else f"{call.name!r} mixes channels"
+        elif not (is_idle(call) or kernel is not None and is_function(call)):
+            reason = f"there comes {call.name!r} ({kind.__name__})"
+        tensor = after
+    if kernel is None or reason:
+        raise ValueError(
+            f"CAM needs global average pooling and one Dense layer right after {layer!r}, and in model {model.name!r} "
+            f"{reason or 'the network ends without them'}. Use cam.grad_cam, which is the same but for a factor and "
+            "works with any head, or cam.hires_cam, whose signed map adds up to the score wherever the "
+            "head is linear."
+        )
+    return kernel
+
+
+def _dense_kernel(operation):
+    """The kernel `(in, out)` of a Dense layer, or of a 1×1 convolution, which is one for a map of a single place."""
+    single = type(operation) is keras.layers.Conv2D and operation.kernel_size == (1, 1) and operation.groups == 1
+    if single or type(operation) is keras.layers.Dense:
+        return np.asarray(operation.kernel, "float32").reshape(operation.kernel.shape[-2:])
 
 
 def _weighted(maps, weights):

@@ -8,34 +8,26 @@ import tensorflow as tf
 
 from ..submodels import engine
 from ..submodels.graph import trace
+from ..submodels.kinds import is_idle
+from ..submodels.memory import cached
 from . import shared
 
 _L = keras.layers
-_HOMOGENEOUS = (_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D, _L.Add)
-_HOMOGENEOUS += (
-    _L.Concatenate,
-    _L.Flatten,
-    _L.Reshape,
-    _L.Permute,
-    _L.ZeroPadding2D,
-    _L.Cropping2D,
-    _L.UpSampling2D,
-    _L.Resizing,
-)
-_HOMOGENEOUS += (_L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Dropout, _L.SpatialDropout2D, _L.Identity)
-_WITH_BIAS = (_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense)
-
-
 _LEAKY = (keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu)
+_HOMOGENEOUS = {_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D}
+_HOMOGENEOUS |= {_L.Add, _L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Concatenate}
+_HOMOGENEOUS |= {_L.Flatten, _L.Reshape, _L.Permute, _L.ZeroPadding2D, _L.Cropping2D, _L.UpSampling2D, _L.Resizing}
+_WITH_BIAS = {_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense}
 
 
-def _homogeneous(operation):
-    """Whether twice the input gives twice the output: then there is no bias, said or unsaid."""
-    if isinstance(operation, _L.ReLU):
+def _homogeneous(call):
+    """Whether twice the input is known to give twice the output: then there is no bias, said or unsaid."""
+    operation = call.operation
+    if type(operation) is _L.ReLU:
         return operation.max_value is None and operation.threshold == 0
-    if isinstance(operation, _L.Activation):
+    if type(operation) is _L.Activation:
         return operation.activation in _LEAKY
-    return type(operation) in _HOMOGENEOUS or type(operation).__name__ == "Relu"
+    return type(operation) in _HOMOGENEOUS or is_idle(call)
 
 
 class FullGradients(NamedTuple):
@@ -71,12 +63,18 @@ def full_gradients(model, images, target=None, *, batch=16, progress=False):
     score, *terms = found
     sums = [x.reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms)]
     size = sum(np.abs(x).reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms))
-    if (np.abs(sum(sums) - score) > 1e-3 * np.maximum(size, np.abs(score))).any():
+    if (np.abs(sum(sums) - score) > _precision(task.model) * np.maximum(size, np.abs(score))).any():
         raise ValueError(
             f"The terms add up to {sum(sums)}, and the scores of model {model.name!r} are {score}: some of its layers "
             "hide what they do from the gradient (stop_gradient, or a gradient of their own)."
         )
     return FullGradients(*keras.tree.map_structure(task.answer, found))
+
+
+def _precision(model):
+    """How far from a score the sum of its terms may be for no other reason than rounding."""
+    types = {getattr(layer, "compute_dtype", None) for layer in keras.tree.flatten(model.layers)}
+    return 0.2 if "bfloat16" in types else 0.02 if "float16" in types else 1e-3
 
 
 def fullgrad(model, images, target=None, *, batch=16, progress=False):
@@ -103,26 +101,29 @@ def terms_of(task):
     """A function `(pictures, targets) → (scores, input terms, {layer: bias terms})` of tensors."""
     task, graph = task.shell, trace(task.model)
     made = [(call, keras.tree.flatten(call.outputs)) for call in graph.calls]
-    taps = engine.cached(
-        task.model, "all outputs", lambda: graph.model([[tensors for _, tensors in made], graph.outputs])
-    )
+    taps = cached(task.model, "all outputs", lambda: graph.model([[tensors for _, tensors in made], graph.outputs]))
 
     def terms(x, targets):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             values, outputs = taps(x, training=False)
             score = task.score(outputs, targets)
-        flows, by_output, by_pixel = tape.gradient(score, [values, outputs, x], unconnected_gradients="zero")
+        flows, by_output, by_pixel = tape.gradient(score, [values, outputs, x])
+        if by_pixel is None:
+            raise shared.without_gradient("the pictures")
         table = {id(tensor): x for tensor in keras.tree.flatten(graph.inputs)}
         biases = {}
         for (call, tensors), own, flow in zip(made, values, flows, strict=True):
             remainders = _remainders(call, table)
             table.update(zip(map(id, tensors), own, strict=True))
             for index, (remainder, gradient) in enumerate(zip(remainders, flow, strict=False)):
-                biases[call.name if index == 0 else f"{call.name}:{index}"] = gradient * remainder
+                # Nothing flows to padding with −∞, and nothing times infinity is nothing here.
+                term = tf.zeros_like(own[index]) if gradient is None else tf.math.multiply_no_nan(remainder, gradient)
+                biases[call.name if index == 0 else f"{call.name}:{index}"] = tf.cast(term, "float32")
         if task.key is not None:
             linear = zip(keras.tree.flatten(by_output), keras.tree.flatten(outputs), strict=True)
-            biases["target"] = score - sum(tf.reduce_sum(g * y, range(1, len(y.shape))) for g, y in linear)
+            known = [tf.cast(g * y, "float32") for g, y in linear if g is not None]
+            biases["target"] = score - sum(tf.reduce_sum(part, range(1, len(part.shape))) for part in known)
         return score, x * by_pixel, biases
 
     return terms
@@ -131,24 +132,31 @@ def terms_of(task):
 def _remainders(call, table):
     """What is left of each output of a call without its linear part; nothing if there cannot be anything."""
     operation = call.operation
-    if _homogeneous(operation):
+    if _homogeneous(call):
         return []
     plain = getattr(operation, "activation", None) is keras.activations.linear
     channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
     if type(operation) in _WITH_BIAS and plain and channels_last:
-        return [tf.cast(operation.bias, tf.float32)] if operation.use_bias else []
-    args, kwargs = keras.tree.map_structure(lambda x: table.get(id(x), x), (call.args, call.kwargs))
+        return [tf.cast(operation.bias, operation.compute_dtype)] if operation.use_bias else []
     inputs = list({id(x): table[id(x)] for x in call.inputs}.values())
-    with tf.GradientTape() as tape, tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
+    with tf.GradientTape() as tape:
         tape.watch(inputs)
-        outputs = keras.tree.flatten(operation(*args, **kwargs))
-    linear = [tangent.jvp(y) for y in outputs]
+        try:
+            with tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
+                outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
+            linear = [tangent.jvp(y) for y in outputs]
+        except (TypeError, NotImplementedError, LookupError) as error:  # a loop, an operation without a derivative
+            raise _unknown_bias(call) from error
     if None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
-        raise ValueError(
-            f"Layer {call.name!r} ({type(operation).__name__}): TensorFlow cannot compute its linear part, so what its "
-            "bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
-        )
+        raise _unknown_bias(call)
     return [y if part is None else y - part for y, part in zip(outputs, linear, strict=True)]
+
+
+def _unknown_bias(call):
+    return ValueError(
+        f"Layer {call.name!r} ({type(call.operation).__name__}): TensorFlow cannot compute its linear part, so what "
+        "its bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
+    )
 
 
 def map_of(task):

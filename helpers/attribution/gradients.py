@@ -1,22 +1,21 @@
 """Which pixels matter, asked of the gradient: how the score changes as a pixel changes, here or along a whole path.
 
-All but `xrai` and `fullgrad`, which are maps, return a signed attribution of the shape of the pictures.
+All return an attribution of the shape of the pictures, signed unless it says how much something varies, but `xrai` and
+`fullgrad`, which are maps, and `full_gradients`, which lists the terms of a sum.
 """
 
 import inspect
 import itertools
 
 import numpy as np
-import scipy.special
 from tqdm.auto import tqdm
 
-from .. import submodels
+from .. import checks, submodels
 from ..submodels import engine
 from . import shared
 from .fullgrad import FullGradients, full_gradients, fullgrad
 from .integrated import (
     blur_integrated_gradients,
-    check_count,
     guided_integrated_gradients,
     integrated_gradients,
 )
@@ -39,8 +38,8 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
     Args:
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw.
-        target: None (each picture's most probable class), an int, one int for each picture, or a function
-            `outputs → (B,)`.
+        target: None (each picture's own answer: its most probable class, or of one sigmoid below 0.5 the negative of
+            the output), an int, one int for each picture, or a function `outputs → (B,)`.
         batch: pictures computed at a time.
         progress: show a bar.
 
@@ -48,7 +47,7 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
         float32 of the shape of `images`: score per unit of the pixel.
 
     Raises:
-        ValueError: pictures or a target that do not fit the model.
+        ValueError: pictures or a target that do not fit the model, a score without a gradient.
     """
     task = shared.prepare(model, images, target, resolve=False)
     return task.answer(_gradient(task, batch, progress))
@@ -78,7 +77,8 @@ def guided_backprop(model, images, target=None, *, batch=16, progress=False):
     Args, returns: as `saliency`.
 
     Raises:
-        ValueError: as `saliency`; a network without any ReLU, which the rule would not change.
+        ValueError: as `saliency`; a network without any ReLU, which the rule would not change, or with one that it
+            cannot reach.
     """
     return _ruled(model, images, target, "guided", batch, progress)
 
@@ -107,8 +107,7 @@ def _gradient(task, batch, progress, rule=None):
 def _slopes(task, rule=None):
     """The pass `shared.gradients`, of the network with a rule for its ReLUs if there is one."""
     if rule:
-        ruled = engine.cached(task.model, ("relu_rule", rule), lambda: submodels.relu_rule(task.model, rule))
-        task = task._replace(model=ruled)
+        task = task._replace(model=submodels.relu_rule(task.model, rule))
     return shared.gradients(task)
 
 
@@ -178,16 +177,10 @@ def vargrad(
 ONE_PASS = {saliency: None, guided_backprop: "guided", deconv_backprop: "deconv"}  # these are `_slopes` with that rule
 CALL = 64  # noisy copies in one call of any other base method: few calls, since each checks anew what it is given
 
-# A normal number is looked up by a random 16-bit one: five times as fast as computing it, which would be a tenth of
-# the whole work. The steps are far below what noise can tell.
-NORMAL = scipy.special.ndtri((np.arange(2**16) + 0.5) / 2**16).astype("float32")
-
 
 def _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers):
     """The task, and for each power the mean over noisy copies of what `base` gives, to that power: (B, …) float64."""
-    samples = check_count(samples, "samples")
-    if not noise >= 0:
-        raise ValueError(f"noise={noise!r}: give a share of the range of the pixels, 0 or more.")
+    samples, noise = checks.whole(samples, "samples"), checks.real(noise, "noise", least=0)
     task = shared.prepare(model, images, target)
     count, shape = len(task.images), task.images.shape[1:]
     scales, draws = noise * np.ptp(task.images, axis=(1, 2, 3)), np.random.default_rng(seed)
@@ -195,10 +188,8 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
     def noisy():
         for index in itertools.cycle(range(count)):
             if index == 0:
-                draw = NORMAL.take(draws.integers(2**16, size=shape, dtype="uint16"))
-            copy = draw * scales[index]
-            copy += task.images[index]
-            yield copy
+                draw = draws.standard_normal(shape, dtype="float32")
+            yield task.images[index] + draw * scales[index]
 
     copies = engine.Counted(itertools.islice(noisy(), samples * count), samples * count)
     targets, bar = np.tile(task.targets, samples), {"progress": progress, "label": "noisy copies"}

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from ..features import receptive
-from ..submodels import engine
 from ..submodels.graph import trace
+from ..submodels.memory import cached
 from ..submodels.taps import bottlenecks, is_spatial
 from . import shared
 
@@ -82,11 +82,11 @@ def plan(task, tops, lefts, patch, layer="auto"):
     """
     size = task.images.shape[1:3]
     key = ("resume", size, patch, tuple(tops), tuple(lefts), layer)
-    return engine.cached(task.model, key, lambda: _plan(task, size, (tops, lefts), patch, layer))
+    return cached(task.model, key, lambda: _plan(task, size, (tops, lefts), patch, layer))
 
 
 def _plan(task, size, starts, patch, layer):
-    cuts, costs = engine.cached(task.model, ("cuts", size), lambda: _cuts(task.model, size))
+    cuts, costs = cached(task.model, ("cuts", size), lambda: _cuts(task.model, size))
     if layer == "auto" and costs[-1] * len(starts[0]) * len(starts[1]) < SMALL:
         return None
     if layer != "auto":
@@ -221,7 +221,7 @@ def clean(task, found):
     """Compiled: one picture `(H, W, C)` → its maps at all cuts of a plan, the picture first, each `(h, w, c)`."""
     cuts = [stage.target for stage in found.stages]
     names = tuple(cut.name for cut in cuts)
-    network = engine.cached(task.model, ("cuts", names), lambda: trace(task.model).model([cut.tensor for cut in cuts]))
+    network = cached(task.model, ("cuts", names), lambda: trace(task.model).model([cut.tensor for cut in cuts]))
 
     def forward(picture):
         return [picture, *(maps[0] for maps in keras.tree.flatten(network(picture[None], training=False)))]
@@ -265,11 +265,7 @@ def changed_maps(graph, found, maps, fill, rows):
 
 def run(graph, source, maps, target=None):
     """What a network makes of other maps at a cut: its outputs, or the maps at a later cut."""
-    values = {id(source.tensor): maps}
-    for call in graph.calls[source.after : target.after if target else None]:
-        args, kwargs = keras.tree.map_structure(lambda x: values.get(id(x), x), (call.args, call.kwargs))
-        results = keras.tree.flatten(call.operation(*args, **kwargs))
-        values.update(zip(map(id, keras.tree.flatten(call.outputs)), results, strict=True))
+    values = graph.values({id(source.tensor): maps}, graph.calls[source.after : target.after if target else None])
     return keras.tree.map_structure(lambda x: values[id(x)], target.tensor if target else graph.outputs)
 
 

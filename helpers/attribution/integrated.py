@@ -6,12 +6,12 @@ pixel adds to the score on that way.
 """
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 from tqdm.auto import tqdm
 
 from .. import checks
@@ -19,7 +19,6 @@ from ..submodels import engine
 from . import shared
 
 START, ROUND = 32, 16  # nodes of the first look at a path, and of each later round
-KEPT = 96  # gradients in memory at a time, however many are used
 LOUD = 0.05  # a gap above this is warned of
 
 
@@ -31,7 +30,7 @@ def integrated_gradients(
     baseline=0.0,
     steps="auto",
     method="midpoint",
-    max_steps=512,
+    max_steps=256,
     tolerance=0.01,
     return_gap=False,
     batch=16,
@@ -50,7 +49,7 @@ def integrated_gradients(
         steps: `"auto"` places gradients where the score bends, until the gap is at most `tolerance`; an int takes so
             many at places that do not depend on the picture.
         method: those places, `"midpoint"` or `"gauss_legendre"`.
-        max_steps: the most gradients that `"auto"` uses for each picture and baseline.
+        max_steps: the most gradients that `"auto"` uses, and keeps in memory, for each picture and baseline.
         tolerance: share of the score difference.
         return_gap: also return the gap.
         batch: pictures computed at a time.
@@ -89,7 +88,7 @@ def blur_integrated_gradients(
     *,
     max_sigma=50.0,
     steps="auto",
-    max_steps=512,
+    max_steps=256,
     tolerance=0.01,
     return_gap=False,
     batch=16,
@@ -112,8 +111,7 @@ def blur_integrated_gradients(
     Raises:
         ValueError: as `saliency`; no steps, a blur that is not above 0.
     """
-    if not max_sigma > 0:
-        raise ValueError(f"max_sigma={max_sigma!r}: give the standard deviation of the strongest blur, above 0 pixels.")
+    max_sigma = checks.real(max_sigma, "max_sigma", above=0)
     task = shared.prepare(model, images, target)
     paths = [_sharpening(*row, max_sigma) for row in zip(task.images, task.targets, strict=True)]
     found, changes = integrate(task, paths, steps, "midpoint", max_steps, tolerance, batch, progress)
@@ -122,17 +120,19 @@ def blur_integrated_gradients(
 
 def _sharpening(picture, target, max_sigma):
     """The path from the most blurred picture to the sharp one, σ = max_sigma · (1 − share)²."""
+    from scipy import fft
+
     height, width, _ = picture.shape
     down, across = np.pi * np.arange(height) / height, np.pi * np.arange(width) / width
     frequencies = (down[:, None] ** 2 + across**2).astype("float32")
     # Cosines, in which blurring is a product, have closed borders. Channels first is several times faster.
-    waves = scipy.fft.dctn(np.ascontiguousarray(np.moveaxis(picture, -1, 0)), axes=(1, 2))
+    waves = fft.dctn(np.ascontiguousarray(np.moveaxis(picture, -1, 0)), axes=(1, 2))
 
     def point(share):
         sigma = max_sigma * (1 - share) ** 2
         if sigma == 0:
             return picture
-        blurred = scipy.fft.idctn(waves * np.exp(np.float32(-(sigma**2) / 2) * frequencies), axes=(1, 2))
+        blurred = fft.idctn(waves * np.exp(np.float32(-(sigma**2) / 2) * frequencies), axes=(1, 2))
         return np.ascontiguousarray(np.moveaxis(blurred, 0, -1))
 
     edge = functools.lru_cache(maxsize=1)(point)  # where one part ends, the next begins
@@ -177,9 +177,9 @@ def guided_integrated_gradients(
         ValueError: as `saliency`; a baseline of another shape, no steps, a fraction or a distance out of range.
     """
     task = shared.prepare(model, images, target)
-    steps = check_count(steps, "steps")
-    if not (0 < fraction <= 1 and 0 <= max_distance <= 1):
-        raise ValueError(f"fraction={fraction!r}, max_distance={max_distance!r}: shares, the fraction above 0.")
+    steps = checks.whole(steps, "steps")
+    fraction = checks.real(fraction, "fraction", above=0, most=1)
+    max_distance = checks.real(max_distance, "max_distance", least=0, most=1)
     starts = shared.baseline(task, baseline)
     found, changes = guided(task, starts, steps, fraction, max_distance, batch, progress)
     return _with_gap(task, found, changes, return_gap)
@@ -256,12 +256,12 @@ def fixed(task, paths, nodes, batch, progress):
     return totals, scores[1::2].astype("float64") - scores[::2]
 
 
-class _Node:
-    """A point of a path and what is known there. `error` and `open` belong to the piece that begins here."""
+class _Node(NamedTuple):
+    """A point of a path, and what is known there."""
 
-    def __init__(self, share, picture, score, gradient):
-        self.share, self.picture, self.score, self.gradient = share, picture, float(score), gradient
-        self.error, self.open = 0.0, True
+    share: float
+    score: float
+    gradient: np.ndarray
 
 
 def adaptive(task, path, max_steps, tolerance, batch, bar):
@@ -273,93 +273,59 @@ def adaptive(task, path, max_steps, tolerance, batch, bar):
     are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel.
 
     Returns:
-        `(attribution, change, used)`: `(H, W, C)` float64, f(end) − f(start), and the number of gradients.
+        `(attribution, change)`: `(H, W, C)` float64, and f(end) − f(start).
     """
-    function, total = shared.gradients(task), np.zeros(task.images.shape[1:])
+    function, errors = shared.gradients(task), {}  # (share, share) of a piece → how much too large its sum is
 
     def evaluated(shares):
-        pictures = [path.point(share) for share in shares]
-        scores, gradients = engine.run(function, pictures, np.full(len(shares), path.target, "int32"), batch=batch)
+        pictures, targets = [path.point(share) for share in shares], np.full(len(shares), path.target, "int32")
+        scores, gradients = engine.run(function, pictures, targets, batch=batch)
         bar.update(len(shares))
-        return [_Node(*known) for known in zip(shares, pictures, scores, map(np.copy, gradients), strict=True)]
+        return list(map(_Node, shares, scores.astype("float64"), gradients))
+
+    def part(a, b):
+        return (a.gradient + b.gradient) * path.part(a.share, b.share) / 2
+
+    def error(a, b):
+        if (a.share, b.share) not in errors:
+            errors[a.share, b.share] = part(a, b).sum(dtype="float64") - (b.score - a.score)
+        return errors[a.share, b.share]
 
     line = evaluated(np.linspace(0, 1, min(START, max_steps)))
-    _measure(line, range(len(line) - 1))
     while True:
-        errors = np.array([node.error for node in line[:-1]])
-        allowed = tolerance * abs(line[-1].score - line[0].score)
-        if abs(errors.sum()) <= allowed and np.sqrt(np.sum(errors**2)) <= allowed:
+        wrong = np.array([error(a, b) for a, b in itertools.pairwise(line)])
+        if max(abs(wrong.sum()), np.sqrt(np.sum(wrong**2))) <= tolerance * abs(line[-1].score - line[0].score):
             break
-        shares = _refinements(line, min(ROUND, max_steps - len(line)))
+        shares = _refinements([node.share for node in line], np.abs(wrong), min(ROUND, max_steps - len(line)))
         if not len(shares):
             break
-        known = {id(node) for node in line}
         line = sorted(line + evaluated(shares), key=lambda node: node.share)
-        fresh = [i for i, (a, b) in enumerate(zip(line, line[1:], strict=False)) if not known >= {id(a), id(b)}]
-        _measure(line, fresh)
-        _forget(line, total)
-    for index in range(len(line) - 1):
-        _close(line, index, total)
-    return total, line[-1].score - line[0].score, len(line)
+    total = np.zeros(task.images.shape[1:])
+    for a, b in itertools.pairwise(line):
+        total += part(a, b)
+    return total, line[-1].score - line[0].score
 
 
-def _measure(line, pieces):
-    """Write down by how much the trapezoidal rule is wrong over each of these pieces."""
-    for index in pieces:
-        a, b = line[index], line[index + 1]
-        rule = np.sum((a.gradient + b.gradient) * (b.picture - a.picture)) / 2
-        a.error, a.open = float(rule) - (b.score - a.score), True
-
-
-def _refinements(line, count):
+def _refinements(shares, errors, count):
     """Where new nodes go: one after the other into the piece whose error is the largest, given those it has by then."""
-    errors = np.array([abs(node.error) if node.open else 0.0 for node in line[:-1]])
     extra = np.zeros(len(errors), int)
     for _ in range(count):
         rest = errors / (extra + 1) ** 2  # what is left of an error if the slope changes steadily over the piece
         if rest.max() == 0:
             break
         extra[rest.argmax()] += 1
-    pieces = [(line[i].share, line[i + 1].share, extra[i]) for i in np.flatnonzero(extra)]
-    return np.concatenate([np.linspace(a, b, n + 2)[1:-1] for a, b, n in pieces] or [[]])
-
-
-def _forget(line, total):
-    """Close pieces with the smallest errors until few enough gradients are kept."""
-    while sum(node.gradient is not None for node in line) > KEPT:
-        _close(line, min((i for i, n in enumerate(line[:-1]) if n.open), key=lambda i: abs(line[i].error)), total)
-
-
-def _close(line, index, total):
-    """Add a piece to the total for good; what no open piece needs any more is dropped."""
-    a, b = line[index], line[index + 1]
-    if not a.open:
-        return
-    total += (a.gradient + b.gradient) * (b.picture - a.picture) / 2
-    a.open = False
-    for node, before, after in ((a, index - 1, index), (b, index, index + 1)):
-        if not (before >= 0 and line[before].open) and not (after < len(line) - 1 and line[after].open):
-            node.gradient = node.picture = None
+    return np.concatenate([np.linspace(shares[i], shares[i + 1], extra[i] + 2)[1:-1] for i in range(len(extra))])
 
 
 def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress):
     """Attributions `(N, H, W, C)` float64 of several paths, and the changes `(N,)` of the score along them."""
-    if steps != "auto":
-        return fixed(task, paths, nodes(check_count(steps, "steps"), method), batch, progress)
-    check_count(max_steps, "max_steps", 2)
-    if not tolerance > 0:
-        raise ValueError(f"tolerance={tolerance!r}: give a share of the score difference above 0, such as 0.01.")
+    if not (isinstance(steps, str) and steps == "auto"):
+        return fixed(task, paths, nodes(checks.whole(steps, "steps", how=", or 'auto'"), method), batch, progress)
+    checks.whole(max_steps, "max_steps", 2)
+    checks.real(tolerance, "tolerance", above=0)
     with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
         found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
-    return np.stack([one[0] for one in found]), np.array([one[1] for one in found])
-
-
-def check_count(value, name, least=1):
-    """Return a whole number from `least` upwards, or raise a `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        also = ", or 'auto'" if name == "steps" else ""
-        raise ValueError(f"{name}={value!r}: give a whole number from {least} upwards{also}.")
-    return int(value)
+    return tuple(map(np.stack, zip(*found, strict=True)))
 
 
 def gap(attributions, changes):

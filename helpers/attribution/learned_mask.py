@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
+from .. import checks
 from ..submodels import engine
 from . import masking, shared
 
@@ -33,65 +34,62 @@ def meaningful_perturbation(
 
         max(0, s(m))  +  area · mean(1 − m)  +  smoothness · mean |∇m|³
 
-    with s(m) = (f(x with m) − f(fill)) / (f(x) − f(fill)): 1 for the picture, 0 for the fill alone, whatever the units
-    of the score; to go below the fill earns nothing. The mask is coarse, and the picture is moved by a few pixels in
-    each step, so that the mask does not become an adversarial pattern.
+    with s(m) = (f(x with m) − f(fill)) / (f(x) − f(fill)), 1 for the picture and 0 for the fill alone; to go below the
+    fill earns nothing. The mask is coarse, and the picture is moved a little in each step, so that the mask does not
+    become an adversarial pattern.
 
     Args:
-        model, images, target: as for `shared.prepare`. The network must have a gradient.
-        fill: what a removed pixel shows, as for `occlusion`.
+        model, images, target, fill, seed, progress: as for `occlusion`; the network must have a gradient.
         cells: of the mask along each side, or (down, across); None for 28, at most one for each pixel.
-        steps: of Adam, one gradient each.
-        learning_rate: of Adam.
-        area: price of removing all, where the whole fall of the score is worth 1.
-        smoothness: price of edges in the mask.
-        jitter: the picture is moved by up to so many pixels, around the border.
-        seed: of the moves, which are the same for each picture.
+        steps, learning_rate: of Adam, one gradient a step.
+        area, smoothness: what it costs to remove all, and edges in the mask; the whole fall of the score is worth 1.
+        jitter: the picture is moved by up to so many pixels, around the border, all pictures alike.
         batch: pictures in one pass.
-        progress: show a bar.
 
     Returns:
         `(B, H, W)` float32 between 0 and 1: 1 − m, how much of each pixel is removed. Zeros for a picture whose score
         is not above that of its fill: there is nothing to remove, and a warning says so.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, no step, more cells than pixels, an unknown fill, a learning
-            rate that is not above 0, a negative weight or jitter.
+        ValueError: as `occlusion`; more cells than pixels, numbers out of range, a score without a gradient.
     """
     task = shared.prepare(model, images, target)
     size = task.images.shape[1:3]
-    cells = masking.pair("cells", [min(28, side) for side in size] if cells is None else cells, size)
-    masking.at_least_one(steps=steps, batch=batch)
-    if not learning_rate > 0 or not min(area, smoothness, jitter) >= 0:
-        raise ValueError(
-            f"learning_rate={learning_rate!r} must be above 0; area={area!r}, smoothness={smoothness!r} and "
-            f"jitter={jitter!r} 0 or more."
-        )
+    cells = checks.pair([min(28, side) for side in size] if cells is None else cells, "cells", most=size)
+    steps, jitter, batch = (checks.whole(*one) for one in ((steps, "steps"), (jitter, "jitter", 0), (batch, "batch")))
+    weights = [checks.real(learning_rate, "learning_rate", above=0)]
+    weights += [checks.real(area, "area", least=0), checks.real(smoothness, "smoothness", least=0)]
     fills = masking.fills(task, fill, seed)
-    clean, filled = (
-        engine.run(shared.scores(task), pictures, task.targets, batch=batch) for pictures in (task.images, fills)
-    )
+    clean, _ = engine.run(
+        shared.gradients(task), task.images, task.targets, batch=batch
+    )  # refuses what has no gradient
+    filled = engine.run(shared.scores(task), fills, task.targets, batch=batch)
     idle = np.flatnonzero(clean - filled <= 1e-6 * np.abs(clean))
     if len(idle):
         warnings.warn(
             f"There is nothing to remove from pictures {idle.tolist()}: their score is not above that of their fill.",
             stacklevel=2,
         )
-    moves = np.random.default_rng(seed).integers(-int(jitter), int(jitter) + 1, (steps, 2)).astype("int32")
-    step = _descent(task, size)
-    weights = [tf.constant(weight, "float32") for weight in (learning_rate, area, smoothness)]
-    masks = np.ones((len(task.images), *cells), "float32")
-    chunks = [slice(first, first + batch) for first in range(0, len(masks), batch)]
-    with tqdm(total=steps * len(chunks), desc="meaningful perturbation", disable=not progress, leave=False) as bar:
-        for chunk in chunks:
-            given = [tf.constant(values[chunk]) for values in (task.images, fills, task.targets, clean, filled)]
-            state = tf.stack([masks[chunk], 0 * masks[chunk], 0 * masks[chunk]])
-            for number, move in enumerate(moves):
-                state = step(*given, state, tf.constant(number + 1.0), tf.constant(move), *weights)
-                bar.update()
-            masks[chunk] = state[0]
+    moves = np.random.default_rng(seed).integers(-jitter, jitter + 1, (steps, 2)).astype("int32")
+    masks = _descended(task, (task.images, fills, task.targets, clean, filled), cells, moves, weights, batch, progress)
     masks[idle] = 1
     return task.answer(1 - _enlarged(masks, size))
+
+
+def _descended(task, given, cells, moves, weights, batch, progress):
+    """The masks `(B, *cells)` after one step of Adam for each move, all pictures of a batch in one pass."""
+    step, masks = _descent(task, task.images.shape[1:3]), np.ones((len(task.images), *cells), "float32")
+    weights = [tf.constant(weight, "float32") for weight in weights]
+    chunks = [slice(first, first + batch) for first in range(0, len(masks), batch)]
+    with tqdm(total=len(moves) * len(chunks), desc="meaningful perturbation", disable=not progress, leave=False) as bar:
+        for chunk in chunks:
+            rows = [tf.constant(values[chunk]) for values in given]
+            state = tf.stack([masks[chunk], 0 * masks[chunk], 0 * masks[chunk]])
+            for number, move in enumerate(moves):
+                state = step(*rows, state, tf.constant(number + 1.0), tf.constant(move), *weights)
+                bar.update()
+            masks[chunk] = state[0]
+    return masks
 
 
 def _enlarged(masks, size):

@@ -1,11 +1,9 @@
 """Pictures of which parts are taken away: what stands in place of them, which parts, and the passes over them all."""
 
 import math
-from numbers import Integral
 
 import numpy as np
 import tensorflow as tf
-from scipy.ndimage import gaussian_filter
 
 from .. import checks
 from ..submodels import engine
@@ -34,6 +32,8 @@ def fills(task, fill, seed=0):
         if fill == "mean":
             return np.broadcast_to(mean, pictures.shape)
         if fill == "blur":
+            from scipy.ndimage import gaussian_filter
+
             sigma = BLUR * max(pictures.shape[1:3])
             return gaussian_filter(pictures, (0, sigma, sigma, 0), mode="nearest")
         noise = np.random.default_rng(seed).standard_normal(pictures.shape[1:], "float32")
@@ -49,26 +49,6 @@ def fills(task, fill, seed=0):
     if not np.isfinite(values).all():
         raise ValueError(f"fill={fill!r} has NaN or infinite pixels.")
     return np.broadcast_to(values, shape)
-
-
-def at_least_one(**numbers):
-    """Check numbers of steps, masks, …: whole, and 1 or more."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number, at least 1.")
-
-
-def pair(name, value, limit):
-    """(height, width) from one number or two, each from 1 to `limit`, the (height, width) of the picture."""
-    try:
-        height, width = (value, value) if isinstance(value, Integral) else value
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r}: give one whole number, or two: (height, width).") from None
-    at_least_one(**{name: height})
-    at_least_one(**{name: width})
-    if height > limit[0] or width > limit[1]:
-        raise ValueError(f"{name}={value!r} is larger than the picture, {limit[0]} × {limit[1]} pixels.")
-    return int(height), int(width)
 
 
 def starts(length, patch, stride):

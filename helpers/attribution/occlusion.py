@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from .. import checks
 from . import incremental, masking, shared
 
 ALSO = {  # what a pass can give besides the scores
@@ -24,8 +25,8 @@ class Windows(NamedTuple):
     @classmethod
     def over(cls, size, patch=None, stride=None):
         """Args and errors are those of `perturbation.occlusion`."""
-        patch = masking.pair("patch", [max(1, side // 7) for side in size] if patch is None else patch, size)
-        stride = masking.pair("stride", [max(1, side // 2) for side in patch] if stride is None else stride, size)
+        patch = checks.pair([max(1, side // 7) for side in size] if patch is None else patch, "patch", most=size)
+        stride = checks.pair([max(1, side // 2) for side in patch] if stride is None else stride, "stride", most=size)
         if stride[0] > patch[0] or stride[1] > patch[1]:
             raise ValueError(
                 f"stride={stride} is larger than patch={patch}: pixels between the windows would be left out."

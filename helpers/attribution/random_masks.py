@@ -2,8 +2,8 @@
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import qmc
 
+from .. import checks
 from ..submodels import engine
 from . import masking, shared
 
@@ -31,57 +31,36 @@ def rise(
 
         map = Σ_k f(x ⊙ M_k) · M_k / (N · p)
 
-    an estimate of the mean score when a pixel is visible. The paper's score is a probability: a function as target.
+    estimates the mean score when a pixel is visible. The paper's score is a probability: a function as target.
 
     Args:
-        model, images, target: as for `shared.prepare`.
+        model, images, target, fill, batch, progress: as for `occlusion`; the fill 0 is the paper's x ⊙ M.
         masks: N, how many. The error falls as 1 / √N; the paper takes 4000 to 8000.
-        cells: cells along each side of the grid, or (down, across).
+        cells: along each side of the grid, or (down, across).
         p: probability that a cell is visible, above 0 and at most 1.
-        fill: what stands in place of what is hidden, as for `occlusion`; 0 is the paper's x ⊙ M.
         shift: move each grid by up to one cell, so that the map has no edges of cells.
         interpolate: soft masks, bilinear between cells. Without it and without `shift` cells are hard squares.
         return_error: return `(map, error)`, with the standard error of the map at each pixel, of the same shape.
         seed: of the masks. Each picture of a batch gets the same.
-        batch: masks computed at a time.
-        progress: show a bar for each picture.
 
     Returns:
         `(B, H, W)` float32, in units of the score; or `(map, error)`.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, no mask (or one, for the error), more cells than pixels, p out
-            of range, an unknown fill.
+        ValueError: as `occlusion`; no mask (one, for the error), more cells than pixels, p out of range.
     """
     task = shared.prepare(model, images, target)
-    size = task.images.shape[1:3]
-    masking.at_least_one(masks=masks)
-    cells = masking.pair("cells", cells, size)
-    if not 0 < p <= 1:
-        raise ValueError(f"p={p!r} is the probability that a cell is visible: above 0, at most 1.")
-    if return_error and masks == 1:
-        raise ValueError("masks=1: the error of a mean needs at least 2.")
+    masks, size = checks.whole(masks, "masks", 2 if return_error else 1), task.images.shape[1:3]
+    cells, p = checks.pair(cells, "cells", most=size), checks.real(p, "p", above=0, most=1)
     fills = masking.fills(task, fill, seed)
-    enlarged = masking.cell_masks(size, cells, shift, interpolate)
-
-    def visible(draws):
-        grids = tf.reshape(tf.cast(draws[:, 2:] < p, "float32"), (-1, *cells))
-        return enlarged(grids, draws[:, :2])
-
-    def draw():
-        random = np.random.default_rng(seed)
-        return (random.random(2 + cells[0] * cells[1], "float32") for _ in range(masks))
-
-    name = ("rise", size, cells, p, shift, interpolate)
-    function = masking.passes(task, name, visible, also=[lambda outputs, masks: masks])
+    function = _visible(task, size, cells, shift, interpolate)
     maps, errors = np.zeros((2, *task.images.shape[:3]))
     for index in range(len(task.images)):
-        total, squares = np.zeros((2, *size))
-        rows = engine.Counted(draw(), masks)
-        for scores, kept in masking.stream(
-            task, function, index, fills, rows, batch=batch, progress=progress, label="RISE"
-        ):
-            # Not a matrix product: the threads of numpy's would go on waiting in those of the next pass.
+        random, total, squares = np.random.default_rng(seed), *np.zeros((2, *size))
+        draws = (random.random(2 + cells[0] * cells[1], "float32") for _ in range(masks))
+        options = {"constants": [np.float32(p)], "batch": batch, "progress": progress, "label": "RISE"}
+        for scores, kept in masking.stream(task, function, index, fills, engine.Counted(draws, masks), **options):
+            # No matrix product: the threads of numpy's would go on waiting in those of the next pass.
             total += np.einsum("n,nhw->hw", scores, kept)
             squares += np.einsum("n,nhw->hw", scores**2, kept**2) if return_error else 0
         maps[index] = total / (masks * p)
@@ -89,6 +68,18 @@ def rise(
             variance = np.maximum(squares / masks - (total / masks) ** 2, 0) * masks / (masks - 1)
             errors[index] = np.sqrt(variance / masks) / p
     return (task.answer(maps), task.answer(errors)) if return_error else task.answer(maps)
+
+
+def _visible(task, size, cells, shift, interpolate):
+    """Compiled: the scores of pictures of which random cells are visible, and the masks. Rows are uniform numbers."""
+    enlarged = masking.cell_masks(size, cells, shift, interpolate)
+
+    def visible(p, draws):
+        grids = tf.reshape(tf.cast(draws[:, 2:] < p, "float32"), (-1, *cells))
+        return enlarged(grids, draws[:, :2])
+
+    name = ("rise", size, cells, shift, interpolate)
+    return masking.passes(task, name, visible, also=[lambda outputs, masks: masks])
 
 
 def sobol(
@@ -107,60 +98,57 @@ def sobol(
     """How much of the score's variation comes from each region, alone or together with others?
 
     Fel et al., "Look at the Variance!" (2021). Each of d cells is dimmed to a random degree in [0, 1]. The total
-    Sobol index of cell i is the share of the variance of the score that is left when all other cells are held. It is
-    estimated after Jansen (1999), with A and B independent quasi-random draws of N rows, and Aᵢ the draws A with
-    column i from B:
+    Sobol index of cell i is the share of the variance of the score that is left when all other cells are held. Jansen
+    (1999) estimates it with A and B independent quasi-random draws of N rows, and Aᵢ the draws A with column i of B:
 
         Tᵢ = Σ (f(A) − f(Aᵢ))² / (2 N · Var f)
 
     The indices have no sign. They add up to 1 if cells do not interact, to more if they do.
 
     Args:
-        model, images, target: as for `shared.prepare`.
+        model, images, target, fill, batch, progress: as for `occlusion`; a cell is dimmed towards the fill.
         cells: cells along each side of the grid, or (down, across).
         designs: N, a power of 2. There are N · (d + 2) passes: 2112 for 8 × 8 cells and 32 designs.
-        fill: what a cell is dimmed towards, as for `occlusion`.
         upsample: False keeps the grid of cells, `(B, h, w)`.
         seed: of the draws.
-        batch: variants computed at a time.
-        progress: show a bar for each picture.
 
     Returns:
         `(B, H, W)` float32, 0 or more, without unit; zeros where the score does not vary at all.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, more cells than pixels, designs that are no power of 2 (at
-            least 2), an unknown fill.
+        ValueError: as `occlusion`; more cells than pixels, designs that are no power of 2 (at least 2).
     """
+    from scipy.stats import qmc  # a second of import that nothing else here needs
+
     task = shared.prepare(model, images, target)
     size = task.images.shape[1:3]
-    cells = masking.pair("cells", cells, size)
-    masking.at_least_one(designs=designs)
+    cells, designs = checks.pair(cells, "cells", most=size), checks.whole(designs, "designs")
     if designs == 1 or designs & (designs - 1):
         raise ValueError(f"designs={designs}: give a power of 2, at least 2, which is what the sequence is even for.")
-    fills = masking.fills(task, fill, seed)
-    enlarged = masking.cell_masks(size, cells)
+    fills, count = masking.fills(task, fill, seed), cells[0] * cells[1]
+    one, two = np.split(qmc.Sobol(2 * count, seed=seed).random_base2(designs.bit_length() - 1).astype("float32"), 2, 1)
 
-    def dimmed(draws):
-        return enlarged(tf.reshape(draws, (-1, *cells)), tf.zeros((tf.shape(draws)[0], 2)))
-
-    count = cells[0] * cells[1]
-    draws = qmc.Sobol(2 * count, seed=seed).random_base2(designs.bit_length() - 1).astype("float32")
-    one, two = np.split(draws, 2, axis=1)
-
-    def draw():
-        yield from one
-        yield from two
+    def draws():
+        yield from (*one, *two)
         for cell in range(count):
             yield from np.where(np.arange(count) == cell, two, one)
 
-    function = masking.passes(task, ("sobol", size, cells), dimmed)
-    indices = np.zeros((len(task.images), *cells), "float32")
+    function, indices = _dimmed(task, size, cells), np.zeros((len(task.images), *cells), "float32")
     for index in range(len(task.images)):
-        rows = engine.Counted(draw(), designs * (count + 2))
+        rows = engine.Counted(draws(), designs * (count + 2))
         (scores,) = masking.run(task, function, index, fills, rows, batch=batch, progress=progress, label="Sobol")
         scores = scores.astype("float64").reshape(count + 2, designs)
         variance = scores[:2].var()
         if variance > (1e-6 * np.abs(scores).max()) ** 2:  # else it is rounding
             indices[index] = (((scores[2:] - scores[0]) ** 2).mean(1) / (2 * variance)).reshape(cells)
     return task.answer(shared.upsample(indices, size) if upsample else indices)
+
+
+def _dimmed(task, size, cells):
+    """Compiled: the scores of pictures whose cells are dimmed. Rows are how far each cell is visible, 0 … 1."""
+    enlarged = masking.cell_masks(size, cells)
+
+    def dimmed(draws):
+        return enlarged(tf.reshape(draws, (-1, *cells)), tf.zeros((tf.shape(draws)[0], 2)))
+
+    return masking.passes(task, ("sobol", size, cells), dimmed)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import environment
 from ..pictures import images as pictures
 from . import shared
 from .integrated import integrated_gradients
@@ -28,7 +29,7 @@ def xrai(model, images, target=None, *, baseline=None, segments=None, batch=16, 
         the score per pixel.
 
     Raises:
-        ValueError: as `integrated_gradients`; masks of another shape.
+        ValueError: as `integrated_gradients`; masks of another shape; no OpenCV (for segments of its own).
     """
     task = shared.prepare(model, images, target)
     if baseline is None:
@@ -55,9 +56,9 @@ def overlapping_segments(picture):
     Args:
         picture: `(H, W, C)` float32, on any scale.
     """
-    import cv2  # only here: on a bare server it lacks system libraries, and nothing else should fail for that
     from skimage.segmentation import felzenszwalb
 
+    cv2 = environment.library("cv2", "gradients.xrai finds its regions with it")
     size = picture.shape[:2]
     low, high = picture.min(), picture.max()
     plain = (picture - low) / max(high - low, 1e-12) * 2 - 1

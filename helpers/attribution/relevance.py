@@ -14,10 +14,12 @@ import tensorflow as tf
 from .. import checks, submodels
 from ..submodels import engine, taps
 from ..submodels.graph import trace
+from ..submodels.memory import cached
 from . import rules as rulebook
 from . import shared
-from .rules import FIRST, RULES, Rules
+from .rules import FIRST, RULES, Options
 
+LOUD = 0.02  # contributions whose sum misses the change of the score by more are warned of
 _NODES = 32  # of the integral over the outputs in deep_lift: exact to 1e-5 also for the probability of a softmax
 
 
@@ -38,33 +40,31 @@ def lrp(
 ):
     """Layer-wise relevance propagation: how the score of a class is made up of contributions of the pixels.
 
-    Starts with R = the class's logit and hands it from each layer to the one before, each unit k sharing what it
-    received among its inputs j in proportion to what they contributed. With z_k = Σ_j x_j w_jk + b_k, and ( )⁺, ( )⁻
-    the positive and the negative part:
+    Starts with R = the class's logit and hands it from each layer to the one before (Bach et al. 2015). Each unit k
+    shares what it received among its inputs j in proportion to what they contributed, with z_k = Σ_j x_j w_jk + b_k:
 
-    - `"epsilon"`: R_j = Σ_k x_j w_jk / (z_k + ε·sign z_k) · R_k (Bach et al. 2015); with `epsilon=0` it is LRP-0.
+    - `"epsilon"`: R_j = Σ_k x_j w_jk / (z_k + ε·sign z_k) · R_k; with `epsilon=0` it is LRP-0.
     - `"zplus"`: R_j = Σ_k (x_j w_jk)⁺ / (Σ_j (x_j w_jk)⁺ + b_k⁺) · R_k.
-    - `"alpha_beta"`: α times that, minus β times the same with negative parts; α − β = 1, so that what a unit hands on
-      is what it received (but where it has no negative contribution at all, that is α times as much).
-    - `"gamma"`: contributions x_j w_jk + γ (x_j w_jk)⁺ (Montavon et al. 2019); γ (x_j w_jk)⁻ for units with z_k < 0,
-      so that it also serves networks whose activations are negative (Andéol et al. 2021).
-    - `"composite"`: what is recommended today: epsilon for dense layers, gamma for convolutions, flat for the first.
-
-    The composite keeps negative evidence, which z⁺ does not, and still does not blow up in deep networks, which epsilon
-    does; box would do as well as flat for the first layer, but has to know the limits of the pixels.
+    - `"alpha_beta"`: α times that, minus β times the same with negative parts; α − β = 1, so that a unit hands on what
+      it received (without any negative contribution, α times as much).
+    - `"gamma"`: contributions x_j w_jk + γ (x_j w_jk)⁺ (Montavon et al. 2019), γ (x_j w_jk)⁻ for units with z_k < 0.
+    - `"composite"`: epsilon for dense layers, gamma for convolutions, flat for the first. It keeps negative evidence,
+      which z⁺ does not, and does not blow up in deep networks, which epsilon does.
 
     What has no kernel has no choice: sums, skip connections and average pooling share in proportion (with ε), max-
-    pooling gives all to the maximum, an activation passes relevance on, and so does preprocessing (its shift would
-    keep some). BatchNorm is folded into the convolutions; where it cannot be, it is a layer with a kernel of its own.
-    Biases keep their share, so sums are conserved exactly only without them.
+    pooling gives all to the maximum, activations and preprocessing pass relevance on. BatchNorm is folded into the
+    convolutions, or is a layer with a kernel. Biases keep their share: sums are conserved exactly only without them.
 
     Args:
         model, images, target: as for all methods (`shared.prepare`). A final softmax or sigmoid is left out: an
             int means that logit. With a function s of the outputs, R starts as ∂s/∂logit · logit for each logit.
-        rule: one of the above.
+        rule: one of the above, or a function of your own, `rule(layer, x, relevance, options)` → relevance of `x`, for
+            every layer with a kernel; `attribution.rules` has all of these, 1 to 10 lines each, to start from. There
+            `layer(x)` is z, `layer.apply(x, kernel)` is z with another kernel and no bias, and `options` has the
+            numbers below.
         first: rule of the first layer with a kernel, whose inputs are pixels: `"flat"` (everything that a unit sees
             gets the same share), `"w2"` (shares w²), `"box"` (shares x w − l w⁺ − h w⁻, with pixels between l and h),
-            None (no other than `rule`), or `"auto"`: flat in the composite, else None.
+            a function, None (no other than `rule`), or `"auto"`: flat in the composite, else None.
         epsilon, gamma, alpha, beta: of the rules, at least 0.
         limits: `(lowest, highest)` pixel, in the units of `images`, a number each or one for each channel, for
             `first="box"`. None: 0 and 255; for a picture with pixels outside, the smallest and largest of its own.
@@ -76,17 +76,15 @@ def lrp(
         of its output})`; a BatchNorm that was folded has that of the convolution that took it.
 
     Raises:
-        ValueError: an unknown rule, impossible options, a layer that is not there; or, with its name, a layer for which
-            there is no rule: an activation that does not keep the sign (sigmoid, swish), a softmax inside, a product
-            of two tensors (squeeze-and-excitation), LayerNormalization, attention, Python code.
-
-    Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
-    Propagation"; Montavon et al. 2019, "Layer-Wise Relevance Propagation: An Overview".
+        ValueError: an unknown rule, impossible options; or, with its name, a layer for which there is no rule: an
+            activation that does not keep the sign (sigmoid, swish), a softmax inside, a product of two tensors
+            (squeeze-and-excitation), LayerNormalization, attention, Python code.
     """
     if first == "auto":
         first = "flat" if rule == "composite" else None
-    rules = _checked(Rules(rule, first, epsilon, gamma, alpha, beta))
-    return _propagate(model, images, target, rules, limits, layers, batch)
+    rules = _checked(rule, first)
+    numbers = _checked_numbers(epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta)
+    return _propagate(model, images, target, *rules, numbers, limits, layers, batch)
 
 
 def deep_taylor(model, images, target=None, *, first="box", limits=None, layers=None, batch=16):
@@ -99,7 +97,7 @@ def deep_taylor(model, images, target=None, *, first="box", limits=None, layers=
     """
     if first not in FIRST:
         raise ValueError(f"first={first!r}: deep Taylor decomposition knows {', '.join(map(repr, FIRST))}.")
-    return _propagate(model, images, target, Rules("zplus", first, 0.0, 0.0, 1.0, 0.0), limits, layers, batch, True)
+    return _propagate(model, images, target, "zplus", first, (0.0, 0.0, 1.0, 0.0), limits, layers, batch, True)
 
 
 def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16):
@@ -112,7 +110,8 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     shares as Shapley values do, half of it for each order in which the two may change.
 
     The contributions sum to score(images) − score(baseline). A target function of the outputs (and a final softmax)
-    keeps that: there the multipliers are the gradient averaged along the straight line between the two outputs.
+    keeps that: there the multipliers are the gradient averaged along the straight line between the two outputs. Where
+    such a function has bends (a maximum) the sum can miss; by more than 2 % that is warned of.
 
     Args:
         model, images, target: as for all methods (`shared.prepare`).
@@ -138,37 +137,54 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
         values = _forward(graph, steps, tf.concat([pictures, baselines], 0))
         ends = [tf.split(values[id(x)], 2) for x in keras.tree.flatten(graph.outputs)]
         start = _mean_gradients(score, targets, ends)
+        scores = tf.stack([score(outputs, targets) for outputs in zip(*ends, strict=True)], 1)
         multipliers = _walk(graph, steps, values, start, rulebook.multiply_back)
 
         def contributions(tensor):
             here, there = tf.split(values[id(tensor)], 2)
             return multipliers.get(id(tensor), tf.zeros_like(here)) * (here - there)
 
-        return contributions(_input(graph)), {name: contributions(tensor) for name, tensor in wanted.items()}
+        return contributions(_input(graph)), {name: contributions(tensor) for name, tensor in wanted.items()}, scores
 
     function = shared.compiled(task, ("deep_lift", tuple(wanted)), backward)
-    return _answer(task, layers, *engine.run(function, task.images, task.targets, reference, batch=batch))
-
-
-def _checked(rules):
-    checks.choose(rules.rule, RULES, "rule")
-    if rules.first is not None:
-        checks.choose(rules.first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
-    rules = rules._replace(**{name: float(getattr(rules, name)) for name in ("epsilon", "gamma", "alpha", "beta")})
-    for name, value in zip(rules._fields[2:], rules[2:], strict=True):
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{name}={value}: give a number that is not negative.")
-    if abs(rules.alpha - rules.beta - 1) > 1e-6:
-        raise ValueError(
-            f"alpha={rules.alpha}, beta={rules.beta}: alpha − beta must be 1, or relevance would come from nowhere."
+    pixels, inside, scores = engine.run(function, task.images, task.targets, reference, batch=batch)
+    sums, changes = pixels.sum((1, 2, 3), dtype="float64"), scores[:, 0] - scores[:, 1]
+    sizes = (
+        np.abs(changes),
+        1e-3 * np.abs(pixels).sum((1, 2, 3)),
+        1e-4 * np.abs(scores).max(1),
+    )  # the last two: rounding
+    if (np.abs(sums - changes) > LOUD * np.max(sizes, 0)).any():
+        warnings.warn(
+            f"The contributions add up to {sums}, and the scores change by {changes}: between the two outputs the "
+            "target function has a bend (a maximum, a threshold) that the average of its gradients does not hit.",
+            stacklevel=2,
         )
-    return rules
+    return _answer(task, layers, pixels, inside)
 
 
-def _propagate(model, images, target, rules, limits, layers, batch, positive=False):
+def _checked(rule, first):
+    if not callable(rule):
+        checks.choose(rule, RULES, "rule", "Or give a function (layer, x, relevance, options).")
+    if first is not None and not callable(first):
+        checks.choose(first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
+    return rule, first
+
+
+def _checked_numbers(**numbers):
+    numbers = {name: checks.real(value, name, least=0) for name, value in numbers.items()}
+    if abs(numbers["alpha"] - numbers["beta"] - 1) > 1e-6:
+        raise ValueError(
+            f"alpha={numbers['alpha']}, beta={numbers['beta']}: alpha − beta must be 1, or relevance would come from "
+            "nowhere."
+        )
+    return tuple(numbers.values())
+
+
+def _propagate(model, images, target, rule, first, numbers, limits, layers, batch, positive=False):
     """Relevance from the logits to the pixels; `positive`: of positive scores only."""
-    if limits is not None and rules.first != "box":
-        raise ValueError(f"limits={limits!r} are for first='box', and first is {rules.first!r}: leave them out.")
+    if limits is not None and first != "box":
+        raise ValueError(f"limits={limits!r} are for first='box', and first is {first!r}: leave them out.")
     task = shared.prepare(model, images, target, resolve=False)
     network, steps = _opened(task, rulebook.refuse_without_rule)
     graph, wanted = trace(network), _wanted(network, layers)
@@ -176,7 +192,7 @@ def _propagate(model, images, target, rules, limits, layers, batch, positive=Fal
     logit = task.score
     score = (lambda outputs, targets: logit(outputs[0], targets)) if task.key is None else _score(task)
 
-    def backward(pictures, targets, *limits):
+    def backward(numbers, pictures, targets, *limits):
         values = _forward(graph, steps, pictures)
         outputs = [values[id(x)] for x in keras.tree.flatten(graph.outputs)]
         slopes = rulebook.pull(lambda *outputs: score(outputs, targets), outputs, None)
@@ -188,7 +204,10 @@ def _propagate(model, images, target, rules, limits, layers, batch, positive=Fal
 
         def redistribute(step, inputs, output, relevance):
             bounds = [edge[id(step.call.inputs[0])] for edge in edges] if step.on_pixels else []
-            return rulebook.redistribute(step, inputs, relevance, rules, bounds)
+            options = Options(*tf.unstack(numbers), bounds=bounds)
+            return rulebook.redistribute(
+                step, inputs, relevance, RULES.get(rule, rule), FIRST.get(first, first), options
+            )
 
         relevance = _walk(graph, steps, values, start, redistribute)
 
@@ -198,9 +217,13 @@ def _propagate(model, images, target, rules, limits, layers, batch, positive=Fal
         silent = tf.reduce_all([tf.reduce_all(tf.reshape(part, (tf.shape(part)[0], -1)) == 0, 1) for part in start], 0)
         return of(_input(graph)), {name: of(tensor) for name, tensor in wanted.items()}, silent
 
-    inputs = [task.images, task.targets, *(_limits(task.images, limits) if rules.first == "box" else [])]
-    function = shared.compiled(task, ("relevance", rules, positive, tuple(wanted)), backward)
-    pixels, inside, silent = engine.run(function, *inputs, batch=batch)
+    inputs = [task.images, task.targets, *(_limits(task.images, limits) if first == "box" else [])]
+    own = tuple(one for one in (rule, first) if callable(one))
+    key = task.key if not own else (task.key, *own)
+    words = [one if isinstance(one, str) else None for one in (rule, first)]
+    function = shared.compiled(task._replace(key=key), ("relevance", *words, positive, tuple(wanted)), backward)
+    numbers = tf.constant(numbers)
+    pixels, inside, silent = engine.run(lambda *rows: function(numbers, *rows), *inputs, batch=batch)
     if positive and silent.any():
         which = "" if task.single else f" of pictures {np.flatnonzero(silent).tolist()}"
         warnings.warn(f"The score{which} is not positive: there is no evidence to decompose.", stacklevel=3)
@@ -219,7 +242,7 @@ def _opened(task, refuse):
         network = submodels.logits(task.model)
         return network, rulebook.plan(trace(network))
 
-    network, steps = engine.cached(task.model, ("relevance", tuple(map(id, task.model.layers))), build)
+    network, steps = cached(task.model, "relevance", build)
     for step in steps:
         refuse(step)
     return network, steps
@@ -234,9 +257,10 @@ def _wanted(network, layers):
 def _score(task):
     """`(flat list of logits, targets) → scores`, the softmax or sigmoid that `logits` took away put back."""
     graph, score = trace(task.model), task.score
-    makers = {id(call.outputs): call.operation for call in graph.calls}
-    names = [taps.activation_name(makers[id(x)]) for x in keras.tree.flatten(graph.outputs)]
-    heads = [{"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(name, tf.identity) for name in names]
+    heads = [
+        {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(ending.function, tf.identity)
+        for ending in taps.endings(task.model)
+    ]
 
     def of(outputs, targets):
         finished = [head(output) for head, output in zip(heads, outputs, strict=True)]

@@ -1,7 +1,8 @@
 """How each kind of layer hands relevance from its output to its inputs. Used by `relevance`.
 
 Almost every rule is one sentence: what reached a unit is shared among its inputs in proportion to what each of them
-contributed to z = Σ contributions. The rules differ in what they count as a contribution; `share` does the rest.
+contributed to z = Σ contributions. The rules, a table of small functions, differ in what they count as a contribution;
+`share` does the rest.
 """
 
 from typing import Any, NamedTuple
@@ -9,93 +10,87 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from ..submodels import kinds
 from ..submodels.graph import Call
-from ..submodels.taps import activation_name
+from . import shared
 
 _L = keras.layers
 
-# By class name, because Keras has many of these both as layers and as bare operations.
+# By class name, because Keras has many of these both as layers and as operations.
 _ROUTES = {
-    "Identity", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Concatenate",
-    "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "GetItem", "Flip", "ReverseChannels",
-    "ZeroPadding2D", "Cropping2D", "CenterCrop",
+    "Concatenate", "Stack", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "GetItem", "Flip",
+    "ReverseChannels", "ZeroPadding2D", "Cropping2D", "CenterCrop", "Cast",
 }  # fmt: skip
 _WINNERS = {"MaxPooling2D", "GlobalMaxPooling2D", "Max"}
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Rescaling", "Normalization"}
 _AVERAGES = {"AveragePooling2D", "GlobalAveragePooling2D", "Average", "Mean", "Sum"}
+_DIPS = {"silu", "gelu", "mish", "hard_silu"}  # fall before they rise: more is not always more
 _SUMS = _AVERAGES | _ELEMENTWISE | {"CustomScaleLayer", "Resizing", "UpSampling2D"}
-_ACTIVATIONS = {"Activation", "ReLU", "LeakyReLU", "ELU"}
-_MIXES = {"softmax", "log_softmax", "logsoftmax", "sparsemax", "sparse_plus", "glu"}  # of each value with the others
-_BROKEN_LINES = {"relu", "relu6", "leaky_relu", "leakyrelu"}
-_KEEP_SIGN = _BROKEN_LINES | {"linear", "tanh", "elu", "selu", "celu"}
-_OPERATIONS = _KEEP_SIGN | {"sigmoid", "silu", "gelu", "softplus", "softsign", "hardsigmoid", "hardsilu", "mish"}
 
 
 class Step(NamedTuple):
     """One call, as relevance and differences pass through it."""
 
     call: Call
-    kind: str  # "linear" (with a kernel), "sum" (linear without one), "route", "winner", "activation", "product" …
+    kind: str  # "linear" (with a kernel), "sum" (linear without one), "idle", "route", "winner", "activation" …
     on_pixels: bool  # nothing with a kernel lies between the picture and this
     nonnegative: bool  # the inputs are, whatever the picture
     rectified: bool  # a ReLU follows, or the operation ends in one
 
     @property
     def activation(self):
-        """Name of the function that the operation is or ends in; None where it has none."""
-        return activation_name(self.call.operation) if self.kind in ("linear", "activation") else None
+        """The `kinds.Function` that the operation is or ends in; None where it has none, or an unknown one."""
+        return kinds.activation(self.call) if self.kind in ("linear", "activation") else None
 
 
 def plan(graph):
     """The calls of a graph as `Step`s, in order. The kind of what nothing is known about is `"unknown"`."""
-    readers = {id(x): [None] for x in keras.tree.flatten(graph.outputs)}
-    for call in graph.calls:
-        for x in call.inputs:
-            readers.setdefault(id(x), []).append(call.operation)
     pixels = set(map(id, keras.tree.flatten(graph.inputs)))  # of pictures, or of pictures merely preprocessed
     nonnegative, steps = set(), []
     for call in graph.calls:
         inputs = set(map(id, call.inputs))
         kind, on_pixels = _kind(call), inputs <= pixels
-        if on_pixels and _is_preprocessing(call):
+        if on_pixels and _is_preprocessing(call, kind):
             kind = "preprocess"
         if on_pixels and kind != "linear":
             pixels.add(id(call.outputs))
-        relu = _is_relu(call.operation)
+        relu = _is_relu(call)
         if relu or inputs <= nonnegative and _keeps_sign(call, kind):
             nonnegative.add(id(call.outputs))
-        rectified = relu or all(map(_is_relu, readers.get(id(call.outputs), [None])))
+        rectified = relu or all(reader and _is_relu(reader) for reader in graph.readers(call.outputs) or [None])
         steps.append(Step(call, kind, on_pixels, inputs <= nonnegative, rectified))
     return steps
 
 
-def _is_relu(operation):
+def _is_relu(call):
     """Whether an operation is, or ends in, a ReLU that leaves nothing negative."""
-    bent = getattr(operation, "negative_slope", 0) or getattr(operation, "threshold", 0)
-    return operation is not None and activation_name(operation) in ("relu", "relu6") and not bent
+    function = kinds.activation(call)
+    return function is not None and function.slope == 0
 
 
 def _keeps_sign(call, kind):
     has_constant = not isinstance(call.operation, _L.Layer) and len(call.inputs) < len(call.args)
     sums = type(call.operation).__name__ in _AVERAGES | {"Add"}
-    return kind in ("route", "winner") or sums and not has_constant
+    return kind in ("idle", "route", "winner") or sums and not has_constant
 
 
 def _kind(call):
     operation, name = call.operation, type(call.operation).__name__
-    ours = type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0])
-    if not ours or not keras.backend.is_keras_tensor(call.outputs) or call.kwargs.get("training"):
+    if not keras.backend.is_keras_tensor(call.outputs):
         return "unknown"
     if type(operation) in _LINEAR:
-        return "linear" if _channels_last(operation) else "unknown"
-    if name in _ACTIVATIONS or (not isinstance(operation, _L.Layer) and activation_name(operation) in _OPERATIONS):
-        return "activation"
-    if name in ("Multiply", "Divide", "TrueDivide") and not _has_one_factor(call):
-        return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"
-    for kind, names in (("route", _ROUTES), ("winner", _WINNERS), ("sum", _SUMS)):
-        if name in names:
-            return kind
-    return "unknown"
+        known = type(operation) is _L.BatchNormalization or kinds.activation(call)
+        return "linear" if known and _channels_last(operation) else "unknown"
+    if kinds.is_idle(call):
+        return "idle"
+    if type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0]):  # else anybody's names
+        if name in ("Multiply", "Divide", "TrueDivide") and len(call.inputs) > 1:
+            return "product" if name == "Multiply" and len(call.inputs) == 2 else "unknown"
+        for kind, names in (("route", _ROUTES), ("winner", _WINNERS), ("sum", _SUMS)):
+            if name in names and not (name.endswith("Divide") and call.args[0] is not call.inputs[0]):
+                return kind
+    function = kinds.activation(call) if kinds.is_function(call) else None
+    return "unknown" if function is None else "sum" if function.is_affine else "activation"
 
 
 def _channels_last(layer):
@@ -104,14 +99,11 @@ def _channels_last(layer):
     return getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
-def _has_one_factor(call):
-    """Whether a product or quotient is one of a tensor and a constant, the tensor on top."""
-    return len(call.inputs) == 1 and (type(call.operation).__name__ == "Multiply" or call.args[0] is call.inputs[0])
-
-
-def _is_preprocessing(call):
-    elementwise = type(call.operation).__name__ in _ELEMENTWISE | {"BatchNormalization"} and len(call.inputs) == 1
-    return elementwise and _kind(call) != "unknown" and call.inputs[0].shape == call.outputs.shape
+def _is_preprocessing(call, kind):
+    """Whether each value is scaled and shifted by itself."""
+    sums = kind == "sum" and (type(call.operation).__name__ in _ELEMENTWISE or kinds.activation(call) is not None)
+    single = len(call.inputs) == 1 and call.inputs[0].shape == call.outputs.shape
+    return single and (sums or kind == "linear" and type(call.operation) is _L.BatchNormalization)
 
 
 # ------------------------------------------------------------------------------------------------- the linear layers
@@ -134,11 +126,11 @@ def linear(layer):
 
 
 def _bias(layer):
-    return tf.convert_to_tensor(layer.bias) if layer.use_bias else tf.constant(0.0)
+    return tf.cast(layer.bias, "float32") if layer.use_bias else tf.constant(0.0)
 
 
 def _dense(layer):
-    return Linear(tf.convert_to_tensor(layer.kernel), _bias(layer), lambda x, kernel: tf.tensordot(x, kernel, 1))
+    return Linear(tf.cast(layer.kernel, "float32"), _bias(layer), lambda x, kernel: tf.tensordot(x, kernel, 1))
 
 
 def _conv(layer, kernel=None):
@@ -150,7 +142,7 @@ def _conv(layer, kernel=None):
             [tf.nn.conv2d(part, own, layer.strides, padding, "NHWC", dilations) for part, own in parts], -1
         )
 
-    return Linear(tf.convert_to_tensor(layer.kernel) if kernel is None else kernel, _bias(layer), apply)
+    return Linear(tf.cast(layer.kernel, "float32") if kernel is None else kernel, _bias(layer), apply)
 
 
 def _depthwise(layer):
@@ -158,24 +150,24 @@ def _depthwise(layer):
         strides, padding = (1, *layer.strides, 1), layer.padding.upper()
         return tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=layer.dilation_rate)
 
-    return Linear(tf.convert_to_tensor(layer.kernel), _bias(layer), apply)
+    return Linear(tf.cast(layer.kernel, "float32"), _bias(layer), apply)
 
 
 def _separable(layer):
     """Two convolutions with nothing between them are one, and its kernel is what a rule has to see."""
-    depthwise, pointwise = map(tf.convert_to_tensor, (layer.depthwise_kernel, layer.pointwise_kernel))
+    depthwise, pointwise = (tf.cast(kernel, "float32") for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
     pointwise = tf.reshape(pointwise, (*depthwise.shape[2:], -1))
     return _conv(layer, tf.einsum("hwim,imo->hwio", depthwise, pointwise))
 
 
 def _normalisation(layer):
     """BatchNorm: each value times a number, plus a number."""
-    scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
+    scale = tf.math.rsqrt(tf.cast(layer.moving_variance, "float32") + layer.epsilon)
     if layer.scale:
-        scale *= layer.gamma
-    shift = -scale * layer.moving_mean
+        scale *= tf.cast(layer.gamma, "float32")
+    shift = -scale * tf.cast(layer.moving_mean, "float32")
     if layer.center:
-        shift += layer.beta
+        shift += tf.cast(layer.beta, "float32")
     return Linear(scale, shift, tf.multiply)
 
 
@@ -189,39 +181,39 @@ _LINEAR = {
 
 
 def rerun(call, *inputs):
-    """The operation of a call, applied to other tensors in the places of its symbolic ones."""
-    tensors = iter(inputs)
-    args, kwargs = keras.tree.map_structure(
-        lambda value: next(tensors) if keras.backend.is_keras_tensor(value) else value, (call.args, call.kwargs)
-    )
-    return call.operation(*args, **kwargs)
+    """What a call makes of other tensors in the places of its symbolic ones, at inference, in float32."""
+    return tf.cast(call.apply(inputs), "float32")
 
 
 def pull(function, inputs, signal):
-    """`signal`, one number for each output of a function, brought back to its inputs by the chain rule."""
+    """`signal`, one number for each output of a function, brought back to its inputs by the chain rule.
+
+    None for the signal is 1: the gradient of a score, of which at least one of the inputs has to know.
+    """
     inputs = list(inputs)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         outputs = function(*inputs)
-    return tape.gradient(outputs, inputs, output_gradients=signal, unconnected_gradients="zero")
+    found = tape.gradient(outputs, inputs, output_gradients=signal)
+    known = [slope is not None for slope in found]
+    if not (any(known) if signal is None else all(known)):
+        raise shared.without_gradient("an output, or by what a layer was given")
+    return [tf.zeros_like(x) if slope is None else slope for x, slope in zip(inputs, found, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------- the rules
 
 
-class Rules(NamedTuple):
-    """What the reader chose."""
+class Options(NamedTuple):
+    """What a rule may ask for, besides the layer, what it was given, and the relevance of what it put out."""
 
-    rule: str
-    first: str | None
-    epsilon: float
-    gamma: float
-    alpha: float
-    beta: float
-
-
-RULES = ("composite", "epsilon", "zplus", "gamma", "alpha_beta")
-FIRST = ("flat", "w2", "box")
+    epsilon: Any  # numbers of the reader, scalar tensors
+    gamma: Any
+    alpha: Any
+    beta: Any
+    nonnegative: bool = False  # what the layer was given is never below zero, whatever the picture
+    rectified: bool = False  # units below zero have no relevance to share, for a ReLU follows
+    bounds: tuple = ()  # of the first layer: the smallest and the largest possible value of each input
 
 
 def share(function, inputs, relevance, epsilon=0.0):
@@ -234,77 +226,108 @@ def share(function, inputs, relevance, epsilon=0.0):
         tape.watch(inputs)
         z = function(*inputs)
     ratio = tf.math.divide_no_nan(relevance, z + epsilon * tf.where(z < 0, -1.0, 1.0))
-    slopes = tape.gradient(z, inputs, output_gradients=ratio, unconnected_gradients="zero")
+    slopes = shared.slopes(tape, z, inputs, "what a layer was given", ratio)
     return [x * slope for x, slope in zip(inputs, slopes, strict=True)]
 
 
-def redistribute(step, inputs, relevance, rules, bounds=None):
+def epsilon(layer, x, relevance, options):
+    """Contributions x_j w_jk as they are; ε keeps what nearly cancels from growing."""
+    return share(layer, [x], relevance, options.epsilon)[0]
+
+
+def zplus(layer, x, relevance, options):
+    """Positive contributions only."""
+    return _by_sign(layer, x, relevance, _signs(layer.kernel), _signs(layer.bias)[0], options)
+
+
+def alpha_beta(layer, x, relevance, options):
+    """α times positive contributions, minus β times negative ones."""
+    (up, down), (bias_up, bias_down) = _signs(layer.kernel), _signs(layer.bias)
+    excitation = _by_sign(layer, x, options.alpha * relevance, (up, down), bias_up, options)
+    return excitation - _by_sign(layer, x, options.beta * relevance, (down, up), bias_down, options)
+
+
+def gamma(layer, x, relevance, options):
+    """Contributions of the unit's own sign count 1 + γ times."""
+    up, down = (layer.kernel + options.gamma * part for part in _signs(layer.kernel))
+    bias_up, bias_down = (layer.bias + options.gamma * part for part in _signs(layer.bias))
+    if options.rectified:
+        return _by_sign(layer, x, relevance, (up, down), bias_up, options)
+    above, below = (tf.where(chosen, relevance, 0.0) for z in [layer(x)] for chosen in (z > 0, z < 0))
+    excitation = _by_sign(layer, x, above, (up, down), bias_up, options)
+    return excitation + _by_sign(layer, x, below, (down, up), bias_down, options)
+
+
+def composite(layer, x, relevance, options):
+    """Epsilon for dense layers, gamma for convolutions."""
+    return (epsilon if len(layer.kernel.shape) == 2 else gamma)(layer, x, relevance, options)
+
+
+def flat(layer, x, relevance, options):
+    """For pixels, which are no activations: everything that a unit sees gets the same share."""
+    return _by_kernel(layer, x, relevance, tf.ones_like(layer.kernel))
+
+
+def w2(layer, x, relevance, options):
+    """For pixels: shares in proportion to w²."""
+    return _by_kernel(layer, x, relevance, tf.square(layer.kernel))
+
+
+def box(layer, x, relevance, options):
+    """For pixels between l and h: contributions x w − l w⁺ − h w⁻."""
+    up, down = _signs(layer.kernel)
+
+    def z(x, low, high):
+        return layer.apply(x, layer.kernel) + layer.apply(low, up) + layer.apply(high, down)
+
+    low, high = tf.minimum(*options.bounds), tf.maximum(*options.bounds)  # preprocessing may have turned them round
+    return tf.add_n(share(z, [x, -low, -high], relevance))
+
+
+RULES = {"composite": composite, "epsilon": epsilon, "zplus": zplus, "gamma": gamma, "alpha_beta": alpha_beta}
+FIRST = {"flat": flat, "w2": w2, "box": box}
+
+
+def _signs(x):
+    return tf.nn.relu(x), -tf.nn.relu(-x)
+
+
+def _by_kernel(layer, x, relevance, kernel):
+    return share(lambda x: layer.apply(x, kernel), [tf.ones_like(x)], relevance)[0]
+
+
+def _by_sign(layer, x, relevance, kernels, bias, options):
+    """Relevance shared by z = x⁺ · the one kernel + x⁻ · the other + bias."""
+    parts = [x] if options.nonnegative else _signs(x)
+
+    def z(*parts):
+        return tf.add_n([layer.apply(*pair) for pair in zip(parts, kernels, strict=False)]) + bias
+
+    return tf.add_n(share(z, list(parts), relevance))
+
+
+def redistribute(step, inputs, relevance, rule, first, options):
     """Relevance of the output of a call, handed on to its inputs.
 
     Args:
         step: from `plan`.
         inputs: list of tensors, what the call was given in the forward pass.
         relevance: tensor of the shape of what it put out.
-        rules: the `Rules`.
-        bounds: for `first="box"` in a first layer: the smallest and largest possible value of each input.
+        rule, first: functions, as in `RULES` and `FIRST`; `first` may be None.
+        options: `Options`.
 
     Returns:
         List of tensors, one for each input.
     """
-    if step.kind in ("activation", "preprocess"):
+    if step.kind in ("idle", "activation", "preprocess"):
         return [relevance]
     if step.kind in ("route", "winner"):
         return pull(lambda *x: rerun(step.call, *x), inputs, relevance)
     if step.kind == "sum":
-        return share(lambda *x: rerun(step.call, *x), inputs, relevance, rules.epsilon)
-    layer, [x] = linear(step.call.operation), inputs
-    if step.on_pixels and rules.first:
-        return [_first(layer, x, relevance, rules.first, bounds)]
-    rule = rules.rule
-    if rule == "composite":
-        rule = "epsilon" if isinstance(step.call.operation, _L.Dense) else "gamma"
-    if rule == "epsilon":
-        return share(layer, inputs, relevance, rules.epsilon)
-    return [_signed(step, layer, x, relevance, rule, rules)]
-
-
-def _first(layer, x, relevance, rule, bounds):
-    """Rules for pixels, which are no activations: a black pixel is not one that has nothing to say."""
-    if rule == "box":
-        up, down = tf.nn.relu(layer.kernel), -tf.nn.relu(-layer.kernel)
-
-        def z(x, low, high):
-            return layer.apply(x, layer.kernel) + layer.apply(low, up) + layer.apply(high, down)
-
-        low, high = tf.minimum(*bounds), tf.maximum(*bounds)  # preprocessing may have turned them round
-        return tf.add_n(share(z, [x, -low, -high], relevance))
-    kernel = tf.square(layer.kernel) if rule == "w2" else tf.ones_like(layer.kernel)
-    return share(lambda x: layer.apply(x, kernel), [tf.ones_like(x)], relevance)[0]
-
-
-def _signed(step, layer, x, relevance, rule, rules):
-    """Rules that treat contributions by their sign: x⁺w⁺ and x⁻w⁻ are positive, x⁺w⁻ and x⁻w⁺ negative."""
-    up, down = tf.nn.relu(layer.kernel), -tf.nn.relu(-layer.kernel)
-    bias_up, bias_down = tf.nn.relu(layer.bias), -tf.nn.relu(-layer.bias)
-    parts = [x] if step.nonnegative else [tf.nn.relu(x), -tf.nn.relu(-x)]
-
-    def total(kernels, bias):
-        return lambda *parts: tf.add_n([layer.apply(*pair) for pair in zip(parts, kernels, strict=False)]) + bias
-
-    def shared(function, relevance):
-        return tf.add_n(share(function, parts, relevance))
-
-    if rule == "gamma":
-        up, down, bias_up, bias_down = (rules.gamma * part for part in (up, down, bias_up, bias_down))
-        excited = total([layer.kernel + up, layer.kernel + down], layer.bias + bias_up)
-        if step.rectified:  # units below zero have no relevance to share
-            return shared(excited, relevance)
-        z, inhibited = layer(x), total([layer.kernel + down, layer.kernel + up], layer.bias + bias_down)
-        return shared(excited, tf.where(z > 0, relevance, 0.0)) + shared(inhibited, tf.where(z < 0, relevance, 0.0))
-    excitation, inhibition = total([up, down], bias_up), total([down, up], bias_down)
-    if rule == "zplus" or rules.beta == 0:
-        return shared(excitation, relevance)
-    return shared(excitation, rules.alpha * relevance) - shared(inhibition, rules.beta * relevance)
+        return share(lambda *x: rerun(step.call, *x), inputs, relevance, options.epsilon)
+    options = options._replace(nonnegative=step.nonnegative, rectified=step.rectified)
+    rule = first if step.on_pixels and first else rule
+    return [rule(linear(step.call.operation), inputs[0], relevance, options)]
 
 
 def refuse_without_rule(step):
@@ -314,11 +337,15 @@ def refuse_without_rule(step):
         problem = "it multiplies two tensors, and neither of them is a sum of contributions"
     elif step.kind == "unknown":
         problem = "there is no rule for it"
-    elif step.activation not in (*_KEEP_SIGN, None):
-        problem = f"its activation, {step.activation}, does not keep the sign of what it gets"
+    elif step.activation and not _passes_relevance(step.activation):
+        problem = f"its activation, {step.activation.name}, does not keep the sign of what it gets"
     if problem:
         instead = "relevance.deep_lift, or " if _has_multiplier(step) else ""
         _refuse(step, f"cannot hand relevance on: {problem}", instead)
+
+
+def _passes_relevance(function):
+    return function.keeps_sign and function.is_elementwise and function.name not in _DIPS
 
 
 def refuse_without_multiplier(step):
@@ -328,7 +355,7 @@ def refuse_without_multiplier(step):
 
 
 def _has_multiplier(step):
-    return step.kind != "unknown" and step.activation not in _MIXES
+    return step.kind != "unknown" and (not step.activation or step.activation.is_elementwise)
 
 
 def _refuse(step, problem, instead):
@@ -355,25 +382,27 @@ def multiply_back(step, inputs, output, multiplier):
     """
     call, operation = step.call, step.call.operation
     here, there = zip(*[tf.split(x, 2) for x in inputs], strict=True)
+    if step.kind == "idle":
+        return [multiplier]
     if step.kind == "activation":
-        return [multiplier * _slope(step, lambda z: rerun(call, z), inputs[0], output)]
+        return [multiplier * _slope(step, lambda z: rerun(call, z), inputs[0])]
     if step.kind == "winner":
         return [_of_winners(call, inputs[0], output, multiplier)]
     if step.kind == "product":  # exact for a product: its gradient half-way
         return pull(lambda *x: rerun(call, *x), [(x + y) / 2 for x, y in zip(here, there, strict=True)], multiplier)
     if step.kind == "linear":
         layer = linear(operation)
-        if step.activation not in ("linear", None):
-            multiplier *= _slope(step, operation.activation, layer(inputs[0]), output)
+        if step.activation and not step.activation.is_affine:
+            multiplier *= _slope(step, lambda z: tf.cast(operation.activation(z), "float32"), layer(inputs[0]))
         return pull(layer, here, multiplier)
     return pull(lambda *x: rerun(call, *x), here, multiplier)
 
 
-def _slope(step, function, z, y):
+def _slope(step, function, z):
     """(y − ȳ) / (z − z̄); where the two points are too close to divide, the derivative between them."""
-    (z, z_there), (y, y_there) = tf.split(z, 2), tf.split(y, 2)
+    (y, y_there), (z, z_there) = tf.split(function(z), 2), tf.split(z, 2)
     # Where a line bends, only the difference is exact; along a curve, rounding would drown the small ones.
-    close = tf.abs(z - z_there) <= (0.0 if step.activation in _BROKEN_LINES else 1e-3)
+    close = tf.abs(z - z_there) <= (0.0 if step.activation.is_rectifier else 1e-3)
     [derivative] = pull(function, [(z + z_there) / 2], tf.ones_like(y))
     return tf.where(close, derivative, tf.math.divide_no_nan(y - y_there, z - z_there))
 

@@ -5,6 +5,7 @@ on the `Task` that comes back: the network with BatchNorm folded (the same funct
 pictures as a batch, and one target for each.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,20 +14,22 @@ import numpy as np
 import tensorflow as tf
 
 from ..pictures import images as pictures
-from ..submodels import engine, taps
-from ..submodels.folding import following
+from ..submodels import engine, folding, taps
 from ..submodels.graph import trace
+from ..submodels.memory import cached
 
 OWN = -1  # the target that stands for: whatever class is the most probable in this very pass
+AGAINST = -(2**31)  # the target that stands for: the negative of the only output, where one sigmoid answered no
+_SHAPE = "return one score for each picture, (B,), whatever their number"
 
 
 class Task(NamedTuple):
     """What is to be explained."""
 
-    model: keras.Model  # equal to the reader's, BatchNorm folded where that is exact; layers go by the same names
+    model: keras.Model  # computes what the reader's does, BatchNorm folded; layers go by the same names
     images: np.ndarray  # (B, H, W, C) float32
-    targets: np.ndarray  # (B,) int32: index of the logit; zeros if the reader gave a function
-    score: Callable  # (outputs, targets) → (B,) tensor: what is explained
+    targets: np.ndarray  # (B,) int32: index of the output, or `AGAINST`; zeros if the reader gave a function
+    score: Callable  # (outputs, targets) → (B,) float32 tensor: what is explained
     single: bool  # one picture without a batch axis was given
     key: Any  # the reader's function, or None: what compiled functions depend on, besides the network
 
@@ -47,9 +50,11 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     Args:
         model: a `keras.Model` that is a graph of layers, with one input. Explained is what it puts out: of a network
             that ends in softmax that is a probability, and `submodels.logits(model)` explains its logits.
-        images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it.
-        target: None (the class that is the most probable for each picture), an int (that output), one int for each
-            picture, or a function `outputs → (B,)` of what the model puts out, in TensorFlow operations.
+        images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it. A model of whole numbers
+            (uint8) is run in float32, so that a pixel has a gradient.
+        target: None (each picture's own answer: the class that is the most probable; of one sigmoid the output, or
+            where it is below 0.5 its negative; of any other one output that output), an int (that output), one int
+            for each picture, or a function `outputs → (B,)` of what the model puts out, in TensorFlow operations.
         layers: names of the layers that the method will look at. Folding changes what a few layers put out; if one of
             them is asked for, nothing is folded.
         resolve: False leaves `target=None` to the pass itself (`OWN`), which spares a method of one pass another one.
@@ -58,46 +63,74 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
         ValueError: no graph of layers, pictures of the wrong shape or with NaN, a target out of range or not one for
             each picture, an int for a model without one row of numbers for each picture.
     """
-    trace(model)  # first, since it says best what is wrong with a model that is no graph
     batch, single = engine.as_batch(model, images)
-    network, changed = following(model)
-    if changed & {_canonical(model, name) for name in layers}:
+    network, changed = folding.following(model)
+    graph = trace(model)
+    if changed & {graph.calls[graph.index(layer)].name for layer in layers}:
         network = model
+    network = _of_floats(network, batch)
     if callable(target):
-        score, key, targets = _score_of(target), target, np.zeros(len(batch), "int32")
-    else:
-        score, key, targets = _logit, None, _checked_targets(model, target, len(batch))
-    task = Task(network, batch, targets, score, single, key)
-    if resolve and key is None and (targets == OWN).any():
-        task = task._replace(targets=engine.run(network, batch).argmax(-1).astype("int32"))
+        _check_function(model, target)
+        return Task(network, batch, np.zeros(len(batch), "int32"), _score_of(target), single, target)
+    task = Task(network, batch, _checked_targets(model, target, len(batch)), _logit, single, None)
+    binary = ends_in_one_sigmoid(model)
+    if target is None and (resolve or binary):
+        outputs = only(engine.run(network, batch))
+        answers = np.where(outputs[:, 0] < 0.5, AGAINST, 0) if binary else outputs.argmax(-1)
+        task = task._replace(targets=answers.astype("int32"))
     return task
 
 
-def _score_of(function):
-    def score(outputs, targets):
-        values = tf.convert_to_tensor(function(outputs))
-        if values.shape.rank != 1:
-            raise ValueError(
-                f"The target function returned shape {tuple(values.shape)}: return one score for each picture, (B,)."
-            )
-        return tf.cast(values, "float32")
-
-    return score
+def only(outputs):
+    """The one output of a network, which may come in a dict or a list."""
+    return keras.tree.flatten(outputs)[0]
 
 
 def classes(outputs, targets):
     """The targets `(B,)`, with the most probable class in place of `OWN`."""
-    return tf.where(targets == OWN, tf.argmax(outputs, -1, targets.dtype), targets)
+    return tf.where(targets == OWN, tf.argmax(only(outputs), -1, targets.dtype), targets)
 
 
 def _logit(outputs, targets):
-    return tf.gather(outputs, classes(outputs, targets), batch_dims=1)
+    index = classes(outputs, targets)
+    values = tf.gather(only(outputs), tf.maximum(index, 0), batch_dims=1)
+    return tf.cast(tf.where(index == AGAINST, -values, values), "float32")
+
+
+def _score_of(function):
+    def score(outputs, targets):
+        values = tf.cast(function(outputs), "float32")
+        tf.debugging.assert_equal(tf.shape(values), tf.shape(only(outputs))[:1], f"The target function: {_SHAPE}.")
+        return values
+
+    return score
+
+
+def _check_function(model, function):
+    """Refuse a target function whose scores are not one for each picture, as far as shapes tell: of 2, and of 97."""
+    last = cached(model, "target function", dict)
+    if last.get("function") is function:
+        return
+    outputs = trace(model).outputs
+    for count in (2, 97):
+        specs = keras.tree.map_structure(lambda x, n=count: tf.TensorSpec((n, *x.shape[1:]), x.dtype), outputs)
+        trial = tf.function(lambda given: tf.convert_to_tensor(function(given)), autograph=False)
+        try:
+            shape = trial.get_concrete_function(specs).output_shapes
+        except Exception as error:  # whatever a reader's function raises
+            raise ValueError(
+                f"The target function fails on the outputs of {count} pictures: {error}. Write it in TensorFlow "
+                f"operations, and {_SHAPE}."
+            ) from error
+        if not shape.is_compatible_with((count,)):
+            raise ValueError(f"The target function returns shape {shape} for {count} pictures: {_SHAPE}.")
+    last["function"] = function
 
 
 def _checked_targets(model, target, count):
     """One class for each picture, `(B,)` int32."""
     how = "Give a function of the outputs instead, for instance target=lambda outputs: …"
-    shapes = [tuple(x.shape) for x in keras.tree.flatten(model.outputs)]
+    shapes = [tuple(x.shape) for x in model.outputs]
     if len(shapes) > 1:
         raise ValueError(f"Model {model.name!r} has {len(shapes)} outputs, {shapes}: which one is meant? {how}")
     if len(shapes[0]) != 2:
@@ -113,16 +146,36 @@ def _checked_targets(model, target, count):
             f"target={target!r}: give None, an int, one int for each of the {count} pictures, or a function "
             "of the outputs."
         )
-    classes = shapes[0][-1]
-    if given.size and not (0 <= given.min() and given.max() < classes):
-        raise ValueError(f"target={target!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
+    number = shapes[0][-1]
+    if not np.all((given >= 0) & (given < number) | (given == AGAINST) & ends_in_one_sigmoid(model)):
+        raise ValueError(f"target={target!r}: model {model.name!r} has {number} outputs, 0 to {number - 1}.")
     return np.broadcast_to(given, count).astype("int32")
 
 
-def _canonical(model, name):
-    """The name in `layer_names` of a layer that the reader may also have given by its full path."""
-    graph = trace(model)
-    return graph.calls[graph.index(name)].name
+def ends_in_one_sigmoid(model):
+    """Whether the network puts out one probability for each picture, that of yes."""
+    single = len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) == (1,)
+    return single and taps.endings(model)[0].function == "sigmoid"
+
+
+def _of_floats(model, batch):
+    """The same network of one float32 tensor, where it takes whole numbers, or its picture in a dict or a list."""
+    graph, [given] = trace(model), model.inputs
+    bare = isinstance(model, keras.Sequential) or keras.backend.is_keras_tensor(model.input)
+    if bare and keras.backend.is_float_dtype(given.dtype):
+        return model
+
+    def build():
+        network, whole = graph._replace(inputs=only(graph.inputs)).model(), batch[:1].astype(given.dtype)
+        for one, two in zip(*(keras.tree.flatten(engine.run(net, whole)) for net in (model, network)), strict=True):
+            if not np.allclose(one, two, rtol=1e-3, atol=1e-3 * np.abs(one).max()):
+                raise ValueError(
+                    f"Model {model.name!r} computes with {given.dtype} before it turns that into float32, so its "
+                    "pixels have no gradient. Rebuild it with keras.Input(shape, dtype='float32')."
+                )
+        return network
+
+    return cached(model, "of floats", build)
 
 
 def compiled(task, name, function):
@@ -134,10 +187,27 @@ def compiled(task, name, function):
         function: of tensors, to tensors. It is kept, so it must not hold on to pictures: let it use `task.shell`.
     """
     # Of a reader's own function only the latest is kept: a new lambda with each call must not pile up.
-    slot = engine.cached(task.model, ("attribution", name, task.key is None), dict)
-    if slot.get("key", slot) is not task.key:
-        slot["key"], slot["function"] = task.key, tf.function(function, autograph=False, reduce_retracing=True)
+    slot = cached(task.model, ("attribution", name, task.key is None), dict)
+    if slot.get("key", slot) != task.key:
+        ready = tf.function(function, autograph=False, reduce_retracing=True)
+        slot["key"], slot["function"] = task.key, ready if task.key is None else _in_words(ready)
     return slot["function"]
+
+
+def _in_words(function):
+    """A compiled function that says in words what the scores of a reader's target function turned out to be."""
+
+    def call(*arguments):
+        try:
+            return function(*arguments)
+        except tf.errors.InvalidArgumentError as error:
+            if _SHAPE in error.message:
+                raise ValueError(
+                    f"The target function gave another number of scores than of pictures: {_SHAPE}."
+                ) from None
+            raise
+
+    return call
 
 
 def scores(task):
@@ -150,6 +220,30 @@ def scores(task):
     return compiled(task, "scores", forward)
 
 
+def slopes(tape, score, by, what="the pictures", signal=None):
+    """The gradient of scores, float32, by a tensor or a structure of them. What has none is refused: it is not zero.
+
+    Args:
+        tape: `tf.GradientTape` that saw the score computed.
+        score, by: tensors.
+        what: words for `by`.
+        signal: what each score counts, 1 if it is None.
+    """
+    found = tape.gradient(score, by, output_gradients=signal)
+    if any(x is None for x in keras.tree.flatten(found)):
+        raise without_gradient(what)
+    return keras.tree.map_structure(lambda x: tf.cast(x, "float32"), found)
+
+
+def without_gradient(what):
+    """What a reader is told of a score of which TensorFlow has no gradient by `what`."""
+    return ValueError(
+        f"The score has no gradient by {what}: either it does not depend on that at all, or an operation in between "
+        "hides how (argmax, rounding, a cast to whole numbers, stop_gradient). Ask for another score, or use a method "
+        "that needs no gradient, such as perturbation.occlusion."
+    )
+
+
 def gradients(task):
     """A compiled function `(pictures, targets) → (scores (B,), gradient of each picture's score (B, H, W, C))`."""
     task = task.shell
@@ -158,53 +252,66 @@ def gradients(task):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             score = task.score(task.model(x, training=False), targets)
-        return score, tape.gradient(score, x, unconnected_gradients="zero")
+        return score, slopes(tape, score, x)
 
     return compiled(task, "gradients", backward)
 
 
 def layer_gradients(task, layers):
-    """A compiled function `(pictures, targets) → (scores, {layer: activation}, {layer: gradient by it})`.
+    """A compiled function `(pictures, targets) → (scores, {layer: activation}, {layer: gradient by it})`, float32.
 
-    Nothing before the deepest of the layers is differentiated, and the network need not have a bottleneck there.
+    Nothing before the first of the layers is differentiated, and the network need not have a bottleneck there.
     """
     task, layers = task.shell, tuple(layers)
     graph = trace(task.model)
-    taps = engine.cached(
-        task.model,
-        ("taps", layers),
-        lambda: graph.model([{name: graph.tensor(name) for name in layers}, graph.outputs]),
-    )
+    stops = sorted({graph.index(name) + 1 for name in layers} | {len(graph.calls)})
 
     def backward(x, targets):
+        values = {id(only(graph.inputs)): tf.cast(x, only(graph.inputs).dtype)}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)  # else nothing is recorded; what no output needs is dropped when the function is compiled
-            activations, outputs = taps(x, training=False)
-            score = task.score(outputs, targets)
-        return score, activations, tape.gradient(score, activations, unconnected_gradients="zero")
+            for start, stop in itertools.pairwise([0, *stops]):  # what is watched as it is made has a gradient
+                values = graph.values(values, graph.calls[start:stop])
+                activations = {name: values[id(x)] for name in layers if id(x := graph.tensor(name)) in values}
+                tape.watch(activations)
+            score = task.score(keras.tree.map_structure(lambda x: values[id(x)], graph.outputs), targets)
+        by_layer = slopes(tape, score, activations, " and ".join(map(repr, layers)))
+        return score, keras.tree.map_structure(lambda x: tf.cast(x, "float32"), activations), by_layer
 
     return compiled(task, ("layer_gradients", layers), backward)
 
 
 def spatial_layer(model, layer=None):
-    """Check that a layer has spatial axes, or find the last one that has (more than one position, that is).
+    """The name of a layer with spatial axes, or of the last one that has them.
+
+    Without a name it is the last layer that has more than one position and comes after one with a kernel: neither the
+    picture, however preprocessed, nor its border.
 
     Raises:
         ValueError: no such layer, or one without spatial axes.
     """
     graph = trace(model)
     if layer is not None:
+        graph.index(layer)  # the input is no layer
         return taps.spatial(model, layer)
-    spatial = [
-        call.name
-        for call in graph.calls
-        if isinstance(call.operation, keras.layers.Layer)
-        and taps.is_spatial(call.outputs)
-        and tuple(call.outputs.shape[1:3]) != (1, 1)
-    ]
-    if not spatial:
-        raise ValueError(f"Model {model.name!r} has no layer with spatial axes: there is no map to draw.")
-    return spatial[-1]
+    learned, found = set(), None  # the tensors that something with a kernel has worked on
+    for call in graph.calls:
+        operation, tensor = call.operation, call.outputs
+        if _has_kernel(operation) or any(id(x) in learned for x in call.inputs):
+            learned.update(map(id, keras.tree.flatten(tensor)))
+            shown = isinstance(operation, keras.layers.Layer) and not isinstance(operation, keras.layers.ZeroPadding2D)
+            if shown and taps.is_spatial(tensor) and tuple(tensor.shape[1:3]) != (1, 1):
+                found = call.name
+    if found is None:
+        raise ValueError(
+            f"Model {model.name!r} has no layer with spatial axes after one with a kernel: there is no map to draw. "
+            "gradients.saliency and perturbation.occlusion need none."
+        )
+    return taps.spatial(model, found)
+
+
+def _has_kernel(operation):
+    several = any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
+    return several and not isinstance(operation, keras.layers.Normalization)
 
 
 def baseline(task, value=0.0):

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from skimage.segmentation import felzenszwalb, slic
-from sklearn.linear_model import Ridge
 
 from .. import checks
 from . import masking, shared
@@ -58,13 +56,11 @@ def lime(
         segments: `"slic"`, `"felzenszwalb"`, or an array of ints `(H, W)` or `(B, H, W)`, one number for each segment.
         count: about how many segments (SLIC); for Felzenszwalb it sets the size of the smallest.
         samples: how many variants.
-        fill: what stands in place of a hidden segment, as for `occlusion`.
+        fill, batch, progress: as for `occlusion`; the fill stands in place of a hidden segment.
         kernel_width: how fast the weight of a variant falls with its distance from the picture.
         alpha: strength of the ridge penalty.
         return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
         seed: of the variants.
-        batch: variants computed at a time.
-        progress: show a bar for each picture.
 
     Returns:
         `(B, H, W)` float32: at each pixel β of its segment, in units of the score; or `(map, segments)`.
@@ -73,10 +69,11 @@ def lime(
         ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape, no
             sample, a kernel width that is not above 0, a negative alpha.
     """
+    from sklearn.linear_model import Ridge  # a second of import that nothing else needs
+
     task = shared.prepare(model, images, target)
-    masking.at_least_one(samples=samples)
-    if not kernel_width > 0 or not alpha >= 0:
-        raise ValueError(f"kernel_width={kernel_width!r} must be above 0, and alpha={alpha!r} 0 or more.")
+    samples = checks.whole(samples, "samples")
+    kernel_width, alpha = checks.real(kernel_width, "kernel_width", above=0), checks.real(alpha, "alpha", least=0)
     fills = masking.fills(task, fill, seed)
     parts = _segmented(task.images, segments, count)
     values = []
@@ -116,12 +113,10 @@ def kernel_shap(
 
     Args:
         model, images, target: as for `shared.prepare`.
-        segments, count, fill: as for `lime`.
+        segments, count, fill, batch, progress: as for `lime`.
         samples: how many variants, at most.
         return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
         seed: of the variants.
-        batch: variants computed at a time.
-        progress: show a bar for each picture.
 
     Returns:
         `(B, H, W)` float32: at each pixel the value of its whole segment, in units of the score; or `(map, segments)`.
@@ -132,7 +127,7 @@ def kernel_shap(
             fewer samples than two for each segment.
     """
     task = shared.prepare(model, images, target)
-    masking.at_least_one(samples=samples)
+    samples = checks.whole(samples, "samples")
     fills = masking.fills(task, fill, seed)
     parts = _segmented(task.images, segments, count)
     values = []
@@ -189,7 +184,7 @@ def _segmented(pictures, segments, count):
     """
     if isinstance(segments, str):
         checks.choose(segments, ("slic", "felzenszwalb"), "segmentation", "Or give an array of ints (H, W).")
-        masking.at_least_one(count=count)
+        count = checks.whole(count, "count")
         return np.stack([_segmentation(picture, segments, count) for picture in pictures])
     given = np.asarray(segments)
     if given.shape not in (pictures.shape[1:3], pictures.shape[:3]) or given.dtype.kind not in "iub":
@@ -202,6 +197,8 @@ def _segmented(pictures, segments, count):
 
 
 def _segmentation(picture, method, count):
+    from skimage.segmentation import felzenszwalb, slic
+
     unit = (picture - picture.min()) / (np.ptp(picture) or 1)  # both methods mean pixels between 0 and 1
     if method == "slic":
         compactness = 20 if picture.shape[-1] == 3 else 0.2  # colours go up to 100 (CIELAB), anything else up to 1

@@ -8,7 +8,7 @@ import threading
 
 import ipywidgets as widgets
 
-from .frame import WRAPPED
+from .frame import WRAPPED, parts
 
 _latest = {}  # name of an explorer → the `Background` that was attached last
 
@@ -100,7 +100,7 @@ class Background(widgets.HBox):
 
     def _controls(self, explorer):
         """All that a reader can change, but for the button that stops."""
-        return [part for part in _parts(explorer) if hasattr(part, "disabled") and part not in (self.stop, self.bar)]
+        return [part for part in parts(explorer) if hasattr(part, "disabled") and part not in (self.stop, self.bar)]
 
     def _follow(self, steps):
         """Take all steps, or those until it is stopped. What there is to say at the end."""
@@ -116,10 +116,6 @@ class Background(widgets.HBox):
 
     def _show(self, done, total):
         self.bar.value, self.bar.max, self.bar.value = 0, total, done
-
-
-def _parts(widget):
-    return [widget, *(part for child in getattr(widget, "children", ()) for part in _parts(child))]
 
 
 def _restore(before):

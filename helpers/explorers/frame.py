@@ -278,7 +278,8 @@ class Explorer(widgets.VBox):
     """Controls above, pictures below, and between them a line that says what is going on or what went wrong.
 
     A subclass makes its controls and panels, hands them to `super().__init__`, calls `listen` for each control and at
-    last `start`. It defines `refresh`, which brings all panels up to date with all controls, and `summary`.
+    last `start`. It defines `refresh`, which brings all panels up to date with all controls, and `summary`: what is
+    shown, in one line, for the picture without a kernel.
 
     Args:
         name: of the function that made it, such as `"layers"`.
@@ -292,14 +293,6 @@ class Explorer(widgets.VBox):
         self._is_working = True  # until `start`
         boxes = [widgets.HBox(row, layout=WRAPPED) for row in rows]
         super().__init__([*controls, self.problem, self.status, *boxes], layout={"overflow": "visible"})
-
-    def refresh(self):
-        """Bring all panels up to date with all controls."""
-        raise NotImplementedError
-
-    def summary(self):
-        """What is shown, in one line, for the picture without a kernel."""
-        raise NotImplementedError
 
     def start(self):
         """Show the first state. Errors are raised, as by any other function."""
@@ -386,15 +379,16 @@ class Explorer(widgets.VBox):
 
     def static(self):
         """`(mime type, bytes)` of a picture of what is shown now, for places where no kernel runs."""
-        rows = [[panel for item in row for panel in _panels(item) if panel.is_shown] for row in self.rows]
+        rows = [
+            [one for item in row for one in parts(item) if isinstance(one, Panel) and one.is_shown] for row in self.rows
+        ]
         title = f"explore.{self.name} · {self.summary()}"
         return figure.encoded(Image.fromarray(composed(title, [row for row in rows if row])))
 
 
-def _panels(widget):
-    if isinstance(widget, Panel):
-        return [widget]
-    return [panel for child in getattr(widget, "children", ()) for panel in _panels(child)]
+def parts(widget):
+    """A widget and everything in it."""
+    return [widget, *(part for child in getattr(widget, "children", ()) for part in parts(child))]
 
 
 def short(number):

@@ -206,12 +206,15 @@ def _readable(name):
 
 def as_pixels(picture):
     """A network's input `(H, W, C)` as `(H, W, 3)` uint8. Values that are not 0..255 are stretched to that range."""
-    picture = np.asarray(picture, np.float32)
-    low, high = picture.min(), picture.max()
-    if low < 0 or high > 255 or 0 < high <= 1:
-        picture = (picture - low) * (255 / max(high - low, 1e-12))
-    picture = np.rint(picture).astype(np.uint8)
+    low, high = black_and_white(picture)
+    picture = np.rint((np.asarray(picture, np.float32) - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
     return picture if picture.shape[2] == 3 else picture[..., :1].repeat(3, axis=2)
+
+
+def black_and_white(picture):
+    """The values of black and white in a network's input: 0 and 255, or the ends of another range."""
+    low, high = float(picture.min()), float(picture.max())
+    return (low, high) if low < 0 or high > 255 or 0 < high <= 1 else (0.0, 255.0)
 
 
 class Activations:
@@ -228,18 +231,10 @@ class Activations:
 
     def __init__(self, model, gallery, cache):
         self.model, self.gallery, self.cache = model, gallery, cache
-        self._compiled = set()
         reach = receptive.reach(model, gallery.shape[:2])
         self.shapes = {name: tuple(reach.shape(name)[1:]) for name in submodels.layer_names(model, "spatial")}
         total = 4 * sum(np.prod(shape) for shape in self.shapes.values())
         self._all_fit = total <= cache.limit / 2  # one pass then serves every layer, and two pictures fit
-
-    def _layers(self, layer):
-        return tuple(self.shapes) if self._all_fit else (layer,)
-
-    def is_ready(self, layer):
-        """Whether the pass for this layer has been compiled, so that it takes no longer than a pass takes."""
-        return self._layers(layer) in self._compiled
 
     def __getitem__(self, key):
         """Float32 `(h, w, c)` for the key `(picture, layer)`, both by name."""
@@ -247,9 +242,8 @@ class Activations:
         return self.cache.get((picture, layer), lambda: self._compute(picture, layer))
 
     def _compute(self, picture, layer):
-        layers = self._layers(layer)
+        layers = tuple(self.shapes) if self._all_fit else (layer,)
         maps = engine.run(submodels.activations(self.model, layers), self.gallery[picture][None])
-        self._compiled.add(layers)
         for name in layers:
             self.cache.put((picture, name), maps[name][0])
         return maps[layer][0]

@@ -128,8 +128,7 @@ class ChannelExplorer(Explorer):
         key = self.chooser.value, self.layer.value
         if key in self.cache:
             return self.maps[key]
-        once = "" if self.maps.is_ready(self.layer.value) else ", and compiling it, which happens once"
-        with self.busy(f"Running the network{once} …"):
+        with self.busy("Running the network; the first time it is compiled, too …"):
             return self.maps[key]
 
     def about_layer(self):

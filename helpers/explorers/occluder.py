@@ -10,7 +10,7 @@ from ..attribution import masking, occlusion, shared
 from .background import Background
 from .classes import Classes, ClassExplorer, percent
 from .frame import LABELLED, WRAPPED, Number, Panel, enlarged, font, marked, overlaid, painted, text
-from .gallery import Gallery, as_pixels
+from .gallery import Gallery, as_pixels, black_and_white
 
 SHARES = (2, 3, 4, 6, 8, 12)  # the patch is so many 28ths of the shorter side; four are what `occlusion` takes
 FILLS = [
@@ -91,7 +91,9 @@ class Occluder(ClassExplorer):
         """What the patch shows, as `perturbation.occlusion` takes it: a word, or a number."""
         if self.fill.value not in ("black", "grey"):
             return self.fill.value
-        low, high = _range(self.gallery[self.chooser.value])  # the units of the network's input need not be 0 … 255
+        low, high = black_and_white(
+            self.gallery[self.chooser.value]
+        )  # the units of the network's input need not be 0 … 255
         return low + (self.grey.value if self.fill.value == "grey" else 0) * (high - low) / 255
 
     def _task(self):
@@ -219,12 +221,6 @@ class Occluder(ClassExplorer):
     def summary(self):
         side, fill = self.patch.value, next(label for label, value in FILLS if value == self.fill.value)
         return f"{self.chooser.value} · patch of {side} × {side} pixels: {fill}"
-
-
-def _range(picture):
-    """What is black and what is white: 0 and 255, or the ends of another range."""
-    low, high = float(picture.min()), float(picture.max())
-    return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
 
 
 def drawn_bars(rows, width, line=38):

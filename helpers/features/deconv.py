@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import submodels
-from ..submodels import engine
+from .. import checks, submodels
+from ..submodels import engine, taps
 from ..submodels.graph import trace
 from . import units
 
@@ -34,12 +34,9 @@ def project(model, image, layer, channel=None, position=None, rule="deconv", swi
             that it has not, a picture of the wrong size.
     """
     pictures, single = engine.as_batch(model, image)
-
-    def build():
-        return submodels.activations(model, layer), submodels.deconvnet(model, layer, rule, switches)
-
-    forward, back = engine.cached(model, ("deconv", layer, rule, switches), build)
-    maps = engine.run(forward, pictures)[layer]
+    layer = taps.spatial(model, layer)
+    back = submodels.deconvnet(model, layer, rule, switches)
+    maps = engine.run(submodels.activations(model, layer), pictures)[layer].astype("float32")
     seeds = np.stack([_seed(own, layer, channel, position) for own in maps])
     silent = np.flatnonzero(~seeds.any(axis=(1, 2, 3)))
     if len(silent):
@@ -53,14 +50,15 @@ def project(model, image, layer, channel=None, position=None, rule="deconv", swi
 def _seed(maps, layer, channel, position):
     """The activations `(h, w, c)` with all but the chosen ones set to zero."""
     height, width, channels = maps.shape
-    units.check_channels(layer, channels, [] if channel is None else [channel])
+    if channel is not None:
+        channel = checks.channel(channel, layer, channels)
     if isinstance(position, str):
         if position != "all":
             raise ValueError(f"position is {position!r}: give (row, column), 'all', or None for the strongest one.")
         keep = np.s_[:, :, :] if channel is None else np.s_[:, :, channel]
     else:
         if position is not None:
-            row, column = units.check_position(layer, (height, width), position)
+            row, column = checks.place(position, layer, (height, width))
             channel = int(maps[row, column].argmax()) if channel is None else channel
         elif channel is None:
             row, column, channel = np.unravel_index(maps.argmax(), maps.shape)
@@ -97,6 +95,8 @@ def top_projections(model, layer, channel, images, count=9, rule="deconv", **opt
     """
     if not hasattr(images, "__getitem__"):
         raise ValueError("The strongest pictures are read a second time: give an array or a list, not an iterator.")
+    if getattr(images, "ndim", 4) != 4:
+        images, _ = engine.as_batch(model, images)
     patches = units.top_patches(model, layer, channel, images, count=count, **options)
     projections = [
         units.cut(project(model, images[index], layer, channel, tuple(position), rule), box, pad=0.0)
@@ -120,13 +120,16 @@ def switches(model, image, pool):
         ValueError: an unknown layer, or one that is no max-pooling.
     """
     pictures, _ = engine.as_batch(model, image)
-    graph = trace(model)
+    if len(pictures) > 1:
+        raise ValueError(f"{len(pictures)} pictures are given: switches takes one, (H, W, C). Call it once for each.")
+    pool, graph = taps.spatial(model, pool), trace(model)
     call = graph.calls[graph.index(pool)]
     layer = call.operation
-    if not isinstance(layer, keras.layers.MaxPooling2D):
+    if type(layer) is not keras.layers.MaxPooling2D:
         there = ", ".join(map(repr, submodels.layer_names(model, "MaxPooling2D")))
         raise ValueError(f"Only max-pooling has switches, and {pool!r} is a {type(layer).__name__}. Here: {there}.")
-    maps = engine.run(engine.cached(model, ("pooled by", pool), lambda: graph.model(call.inputs[0])), pictures[:1])
+    before = engine.cached(model, ("pooled by", pool), lambda: graph.model(call.inputs[0]))
+    maps = engine.run(before, pictures).astype("float32")
     places = tf.nn.max_pool_with_argmax(maps, layer.pool_size, layer.strides, layer.padding.upper())[1][0].numpy()
     width, channels = maps.shape[2:]
     return np.stack([places // channels // width, places // channels % width], axis=-1)

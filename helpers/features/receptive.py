@@ -1,20 +1,28 @@
 """How far the units of a network can see: by arithmetic through its graph, and by measurement.
 
-This is the engine room of `units.receptive_field`. The two spatial axes never mix, so each goes by itself. A *span* is
-a pair of float arrays (first, last): for each of many units the first and last row (or column) that it sees of some
-tensor. Nothing at all is (inf, -inf), which survives the arithmetic. None is the span of a tensor without spatial
-axes, of which everything is seen.
+This is the engine room of `units.receptive_field`. The two spatial axes never mix, so each goes by itself, backwards
+from the units of a layer to the picture, in two ways. As *ends*, `(2, units)`: the first and the last row (or column)
+that each unit would see of some tensor if the picture went on; nothing at all is (inf, -inf), which survives the
+arithmetic. As *rows*, `(rows, units)` of booleans: which of the rows that are there each unit sees, since it sees none
+between the taps of a dilated window.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as kl
+from scipy import sparse
 
+from .. import checks
 from ..submodels import engine
 from ..submodels.graph import trace
+from ..submodels.kinds import CONVOLUTIONS
+
+POOLINGS = (kl.MaxPooling2D, kl.AveragePooling2D)
+FAR, APART = 1e6 + np.arange(64), 80640  # units far outside, and how far from them others: a multiple of all strides
 
 
 class Fields(NamedTuple):
@@ -23,6 +31,16 @@ class Fields(NamedTuple):
     reach: tuple  # two float arrays (units, 2): first and last row, as if the picture went on; inf if there is none
     inside: tuple  # the same, within the picture and every map on the way
     stride: tuple  # pixels from the field of one unit to the next
+
+
+class Window(NamedTuple):
+    """Which rows of its input an operation needs for a row of its output."""
+
+    taps: Callable  # rows (n,) to the rows that they need (n, k), NaN where there is none
+    gap: int = 1  # of so many rows next to each other, at least one needs something
+
+
+SAME = Window(lambda rows: rows[:, None])
 
 
 class Reach:
@@ -35,105 +53,112 @@ class Reach:
 
     def __init__(self, graph, shape):
         tensors = [x for call in graph.calls for x in keras.tree.flatten(call.outputs)]
-        shapes = keras.Function(graph.inputs, tensors).compute_output_shape(shape)
-        self.graph = graph
-        self.shapes = {id(graph.inputs): shape, **dict(zip(map(id, tensors), shapes, strict=True))}
+        shapes = keras.Function(graph.inputs, tensors).compute_output_shape(
+            keras.tree.pack_sequence_as(graph.inputs, [shape])
+        )
+        self.graph, self.picture = graph, keras.tree.flatten(graph.inputs)[0]
+        self.shapes = {id(self.picture): shape, **dict(zip(map(id, tensors), shapes, strict=True))}
         self._tried, self._fields = {}, {}
 
     def shape(self, layer):
-        return self.shapes[id(self.graph.tensor(layer))]
+        return self.shapes[id(self.graph.single(layer))]
 
     def fields(self, layer):
         """The `Fields` of a layer, computed once."""
+        layer = self.graph.named(layer)
         if layer not in self._fields:
-            target = self.graph.tensor(layer)
+            target = self.graph.single(layer)
             reach, inside, stride = zip(*(self._along(target, axis) for axis in (1, 2)), strict=True)
             self._fields[layer] = Fields(reach, inside, stride)
         return self._fields[layer]
 
     def _along(self, target, axis):
-        shape = self.shapes[id(target)]
-        start, count = None, None
-        if len(shape) == 4:
-            # Two units far outside tell the stride by the last row that they see: out there, branches that see the
-            # whole picture play no part.
-            count = shape[axis]
-            units = np.array([*range(count), 1e6, 1e6 + 64])
-            start = (units, units)
-        reach, inside = (self._backwards(target, axis, start, clip) for clip in (False, True))
-        stride = 0.0 if count is None else float(reach[-1, 1] - reach[-2, 1]) / 64
-        return reach[:count], inside[:count], int(stride) if stride.is_integer() else stride
+        shape, seen = self.shapes[id(target)], self.shapes[id(self.picture)][axis]
+        count = shape[axis] if len(shape) == 4 else 0
+        # Units far outside tell the stride by the last row that they see: out there, branches that see the whole
+        # picture play no part. (One of several next to each other is enough: between strides, some see nothing.)
+        units = np.array([*range(count), *FAR, *(FAR + APART)])
+        ends = self._backwards(target, axis, np.stack([units, units]) if count else None, _ends, _all_ends)
+        rows = self._backwards(target, axis, np.eye(count, dtype=bool) if count else None, _rows, _all_rows)
+        numbers = np.arange(seen)[:, None]
+        first, last = np.where(rows, numbers, np.inf).min(0), np.where(rows, numbers, -np.inf).max(0)
+        near, far = ends[1, -2 * len(FAR) : -len(FAR)], ends[1, -len(FAR) :]
+        there = np.isfinite(near) & bool(count)
+        stride = float((far[there] - near[there])[0]) / APART if there.any() else 0.0
+        inside = np.stack([first, last], -1)
+        return ends.T[: count or 1], inside, int(stride) if stride.is_integer() else stride
 
-    def _backwards(self, target, axis, start, clip):
-        """(units, 2): the span on the input of units with span `start` on `target`; `clip` keeps within every map."""
-        spans = {id(target): start}
+    def _backwards(self, target, axis, start, through, everything):
+        """What is seen of the picture by the units that are `start` on `target`.
+
+        through: function of what is seen of an operation's output, its `Window`, and the lengths of input and output,
+            to what is seen of its input; everything: function of that and the input's length, where all of it is seen.
+        """
+        found = {id(target): start}
         for call in reversed(self.graph.calls):
             for output in keras.tree.flatten(call.outputs):
-                if id(output) not in spans:
+                if id(output) not in found:
                     continue
                 for tensor in call.inputs:
-                    span = self._step_back(call, tensor, output, axis, spans[id(output)])
-                    if clip and span is not None:
-                        last_row = self.shapes[id(tensor)][axis] - 1
-                        span = _nonempty(np.maximum(span[0], 0), np.minimum(span[1], last_row))
-                    spans[id(tensor)] = _union(spans.get(id(tensor), span), span)
-        source = self.graph.inputs
-        span = spans[id(source)] or _all_of(self.shapes[id(source)][axis])
-        units = 1 if start is None else len(start[0])
-        return np.stack([np.broadcast_to(end, units) for end in span], axis=-1)
+                    seen, shape = found[id(output)], self.shapes[id(tensor)]
+                    window = None if seen is None else self._window(call, tensor, output, axis)
+                    if len(shape) != 4:
+                        seen = None  # of a tensor without spatial axes everything is seen
+                    elif window is None:
+                        seen = everything(seen, shape[axis])
+                    elif window is not SAME:
+                        seen = through(seen, window, shape[axis], self.shapes[id(output)][axis])
+                    found[id(tensor)] = _joined(found.get(id(tensor), seen), seen)
+        seen, units = found[id(self.picture)], 1 if start is None else start.shape[1]
+        seen = everything(None, self.shapes[id(self.picture)][axis]) if seen is None else seen
+        return np.broadcast_to(seen, (len(seen), units))
 
-    def _step_back(self, call, tensor, output, axis, span):
-        """The span on an input `tensor` of an operation whose `output` is needed on `span`."""
-        shape, made = self.shapes[id(tensor)], self.shapes[id(output)]
-        if len(shape) != 4:
+    def _window(self, call, tensor, output, axis):
+        """The `Window` from `tensor` to `output` of a call along an axis; None if each row needs everything."""
+        shape, made, operation = self.shapes[id(tensor)], self.shapes[id(output)], call.operation
+        if len(shape) != 4 or len(made) != 4:
             return None
-        if span is None or len(made) != 4:
-            return _all_of(shape[axis])
         before, after = shape[axis], made[axis]
-        operation, spatial = call.operation, axis - 1
-        if isinstance(operation, (kl.Conv2D, kl.DepthwiseConv2D, kl.SeparableConv2D)) or _is_pooling(operation):
-            kernel, stride = _window(operation, spatial)
-            padding = _padding_before(operation, kernel, stride, large=before, small=after)
-            return span[0] * stride - padding, span[1] * stride - padding + kernel - 1
-        if _is_known_transposed(operation, spatial):
-            kernel, stride = _window(operation, spatial)
-            padding = _padding_before(operation, kernel, stride, large=after, small=before)
-            return _nonempty(np.ceil((span[0] + padding - kernel + 1) / stride), np.floor((span[1] + padding) / stride))
-        if isinstance(operation, kl.ZeroPadding2D):
-            return tuple(row - operation.padding[spatial][0] for row in span)
-        if isinstance(operation, kl.Cropping2D):
-            return tuple(row + operation.cropping[spatial][0] for row in span)
-        if isinstance(operation, kl.UpSampling2D) or _is_plain_resizing(operation):
-            return _resized(operation, span, before / after)
+        if getattr(operation, "data_format", None) != "channels_first":
+            window = _known(operation, axis - 1, before, after)
+            own = type(operation).__module__.startswith("keras.")
+            if window and (own or self._is_confined(call, axis, window)):
+                return window
         if before == 1 or after == 1 or isinstance(operation, kl.GroupNormalization):
-            return _all_of(before)  # broadcast, summed over, or normalised over the map
-        if before == after and self._row_by_row(call)[spatial]:
-            return span
-        raise _unknown(operation)
+            return None  # broadcast, summed over, or normalised over the map
+        if before == after and self._is_confined(call, axis, SAME):
+            return SAME
+        raise ValueError(
+            f"How far {type(operation).__name__} {operation.name!r} reaches is not known. Measure it: "
+            "units.receptive_field(…, method='gradient')."
+        )
 
-    def _row_by_row(self, call):
-        """For each axis whether an output row comes from the same row of the inputs alone.
+    def _is_confined(self, call, axis, window):
+        """Whether the middle row of an output comes from the rows of the inputs under its window, all of it, alone.
 
         This is tried out, not looked up: activations, normalisation, sums of branches, preprocessing, and whatever a
-        reader writes are then all covered. One row stays, all others change, and that row of the output must not.
+        reader writes are then all covered. These rows stay, all others change, and the output must not; then the
+        outermost ones change, and it must.
         """
-        if id(call.operation) not in self._tried:
+        key = id(call.operation), axis, window is SAME
+        if key not in self._tried:
             draw = np.random.default_rng(0)
             values, others = (
                 [draw.uniform(-3, 3, (1, *self.shapes[id(x)][1:])) for x in call.inputs] for _ in range(2)
             )
-            expected = _answers(call, values)
-            answers = []
-            for axis in (1, 2):
-                mixed = [_mixed(value, other, axis) for value, other in zip(values, others, strict=True)]
-                pairs = zip(expected, _answers(call, mixed), strict=True)
-                answers.append(all(np.allclose(*(_middle(y, axis) for y in pair), 1e-4, 1e-5) for pair in pairs))
-            self._tried[id(call.operation)] = tuple(answers)
-        return self._tried[id(call.operation)]
+            middle = self.shapes[id(keras.tree.flatten(call.outputs)[0])][axis] // 2
+            kept = window.taps(np.array([middle]))[0]
+            kept = kept[(kept >= 0) & (kept < values[0].shape[axis])] if window is not SAME else kept
+            expected = _answers(call, values, middle, axis)
+            alone = _answers(call, _mixed(values, others, kept, axis), middle, axis)
+            outermost = [] if window is SAME else [*kept[:1], *kept[-1:]]
+            changes = [_answers(call, _mixed(others, values, [row], axis), middle, axis) for row in outermost]
+            self._tried[key] = _alike(alone, expected) and not any(_alike(change, expected) for change in changes)
+        return self._tried[key]
 
     def measured_box(self, layer, position):
         """The box of the pixels with a non-zero gradient, in a twin of the network where none can vanish by chance."""
-        shape = self.shapes[id(self.graph.inputs)]
+        shape = self.shapes[id(self.picture)]
         picture = tf.constant(np.random.default_rng(0).uniform(0.5, 1, (1, *shape[1:])), "float64")
         with tf.GradientTape() as tape:
             tape.watch(picture)
@@ -146,7 +171,7 @@ class Reach:
 
     def _run_twin(self, target, picture):
         """The value of `target`, each operation exchanged for one with the same connections and positive weights."""
-        values, twins = {id(self.graph.inputs): picture}, {}
+        values, twins = {id(self.picture): picture}, {}
         for call in self.graph.calls:
             if id(target) in values:
                 break
@@ -156,14 +181,14 @@ class Reach:
             elif self._is_elementwise(call):
                 results = arguments[0]
             else:
-                twin = twins.setdefault(id(call.operation), _twin(call.operation))
-                results = _applied(twin, call, values)
+                results = call.apply(arguments, twins.setdefault(id(call.operation), _twin(call.operation)))
             values.update(zip(map(id, keras.tree.flatten(call.outputs)), keras.tree.flatten(results), strict=True))
         return values[id(target)]
 
     def _is_elementwise(self, call):
         shapes = [self.shapes[id(x)] for x in (*call.inputs, *keras.tree.flatten(call.outputs))]
-        return len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0] == shapes[1] and all(self._row_by_row(call))
+        same = len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0] == shapes[1]
+        return same and all(self._is_confined(call, axis, SAME) for axis in (1, 2))
 
 
 def reach(model, size=None):
@@ -176,17 +201,13 @@ def reach(model, size=None):
     Raises:
         ValueError: a network of another kind, one of free size without `size`, or a size that it does not take.
     """
-    graph = trace(model)
-    if not keras.backend.is_keras_tensor(graph.inputs) or len(graph.inputs.shape) != 4:
-        raise ValueError(f"Receptive fields need a network with one input (B, H, W, C), which {model.name!r} is not.")
-    engine.picture_shape(model)
-    batch, *own, channels = graph.inputs.shape
+    *own, channels = engine.picture_shape(model)
     if size is None and None in own:
         raise ValueError(f"{model.name!r} takes pictures of any size: say which, size=(height, width).")
-    size = tuple(own if size is None else size)
+    size = tuple(own) if size is None else checks.pair(size, "size")
     if any(have not in (None, want) for have, want in zip(own, size, strict=True)):
         raise ValueError(f"{model.name!r} takes pictures of {own[0]} × {own[1]} pixels, and size is {size}.")
-    return engine.cached(model, ("reach", id(graph), size), lambda: Reach(graph, (batch, *size, channels)))
+    return engine.cached(model, ("reach", size), lambda: Reach(trace(model), (None, *size, channels)))
 
 
 def box(rows, columns):
@@ -196,84 +217,97 @@ def box(rows, columns):
     return int(rows[0]), int(columns[0]), int(rows[1]) + 1, int(columns[1]) + 1
 
 
-def _is_pooling(operation):
-    return isinstance(operation, (kl.MaxPooling2D, kl.AveragePooling2D))
+def _known(operation, spatial, before, after):
+    """The `Window` of a layer with a geometry of its own along an axis, or None."""
+    if isinstance(operation, (*CONVOLUTIONS, *POOLINGS, kl.Conv2DTranspose)):
+        size = operation.pool_size if isinstance(operation, POOLINGS) else operation.kernel_size
+        dilation, stride = getattr(operation, "dilation_rate", (1, 1))[spatial], operation.strides[spatial]
+        offsets = np.arange(size[spatial]) * dilation
+        transposed = isinstance(operation, kl.Conv2DTranspose)
+        if transposed and (operation.output_padding is not None or dilation > 1 and stride > 1):
+            return None
+        large, small = (after, before) if transposed else (before, after)
+        # What "same" adds before the first row; an odd row out comes after the last, as TensorFlow has it.
+        missing = max((small - 1) * stride + offsets[-1] + 1 - large, 0) if operation.padding == "same" else 0
+        offsets = offsets - missing // 2
+        if not transposed:
+            return Window(lambda rows: rows[:, None] * stride + offsets)
 
+        def spread(rows):
+            sources = (rows[:, None] - offsets) / stride
+            return np.where(sources == np.floor(sources), sources, np.nan)
 
-def _is_known_transposed(operation, spatial):
-    if not isinstance(operation, kl.Conv2DTranspose) or operation.output_padding is not None:
-        return False
-    return operation.dilation_rate[spatial] == 1 or operation.strides[spatial] == 1
-
-
-def _is_plain_resizing(operation):
+        return Window(spread, stride)
+    if isinstance(operation, (kl.ZeroPadding2D, kl.Cropping2D)):
+        cropped = isinstance(operation, kl.Cropping2D)
+        shift = operation.cropping[spatial][0] if cropped else -operation.padding[spatial][0]
+        return Window(lambda rows: rows[:, None] + shift)
     odd = ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias")
-    return isinstance(operation, kl.Resizing) and not any(getattr(operation, name, False) for name in odd)
+    if isinstance(operation, (kl.UpSampling2D, kl.Resizing)) and not any(getattr(operation, n, 0) for n in odd):
+        ratio = before / after  # rows of the input to one of the output, the borders aligned
+        if operation.interpolation == "nearest":
+            return Window(lambda rows: np.floor((rows[:, None] + 0.5) * ratio))
+        if operation.interpolation == "bilinear":
+            half = np.array([1e-9, -1e-9])  # one row, not two, where the middle of a row is met
+            return Window(lambda rows: np.floor((rows[:, None] + 0.5) * ratio - 0.5 + half + [0, 1 - 2e-9]))
+    return None
 
 
-def _window(operation, spatial):
-    """Rows from first to last under the kernel, and its step."""
-    if _is_pooling(operation):
-        return operation.pool_size[spatial], operation.strides[spatial]
-    return (operation.kernel_size[spatial] - 1) * operation.dilation_rate[spatial] + 1, operation.strides[spatial]
+def _ends(seen, window, length, made):
+    first, last = seen
+    needed = [
+        window.taps(np.clip(row, first, last)) for step in range(window.gap) for row in (first + step, last - step)
+    ]
+    needed = np.concatenate(needed, axis=1)
+    there = np.isfinite(needed)
+    return np.stack([np.where(there, needed, np.inf).min(1), np.where(there, needed, -np.inf).max(1)])
 
 
-def _padding_before(operation, kernel, stride, large, small):
-    """Rows that `"same"` adds before the first; an odd one out comes after the last, as TensorFlow has it."""
-    return max((small - 1) * stride + kernel - large, 0) // 2 if operation.padding == "same" else 0
+def _all_ends(seen, length):
+    return np.array([[0.0], [length - 1.0]]) + np.zeros(1 if seen is None else seen.shape[1])
 
 
-def _resized(operation, span, ratio):
-    """Enlarging or shrinking: `ratio` rows of the input to one of the output, the borders aligned."""
-    if operation.interpolation == "nearest":
-        return tuple(np.floor((row + 0.5) * ratio) for row in span)
-    if operation.interpolation == "bilinear":
-        first, last = ((row + 0.5) * ratio - 0.5 for row in span)
-        return np.floor(first + 1e-9), np.ceil(last - 1e-9)
-    raise _unknown(operation)
+def _rows(seen, window, length, made):
+    needed = window.taps(np.arange(made))
+    row, tap = np.nonzero((needed >= 0) & (needed < length))
+    column = needed[row, tap].astype(int)
+    return sparse.csr_matrix((np.ones(len(row), bool), (column, row)), (length, made)) @ seen
 
 
-def _unknown(operation):
-    return ValueError(
-        f"How far {type(operation).__name__} {operation.name!r} reaches is not known. Measure it: "
-        "receptive_field(…, method='gradient')."
-    )
+def _all_rows(seen, length):
+    return np.ones((length, 1), bool) & (True if seen is None else seen.any(0))
 
 
-def _all_of(length):
-    return np.zeros(1), np.full(1, length - 1.0)
+def _joined(one, other):
+    """The union of what is seen along two branches."""
+    if one is None or other is None:
+        return None
+    if one.dtype == bool:
+        return one | other
+    return np.stack([np.minimum(one[0], other[0]), np.maximum(one[1], other[1])])
 
 
-def _nonempty(first, last):
-    return np.where(first > last, np.inf, first), np.where(first > last, -np.inf, last)
+def _answers(call, inputs, row, axis):
+    """One row of what a call makes of these arrays in place of its inputs; all of what has no rows."""
+    tensors = [tf.cast(value, x.dtype) for value, x in zip(inputs, call.inputs, strict=True)]
+    outputs = [np.asarray(y, "float32") for y in keras.tree.flatten(call.apply(tensors))]
+    return [y.take(row, axis) if y.ndim == 4 else y for y in outputs]
 
 
-def _union(one, other):
-    return None if one is None or other is None else (np.minimum(one[0], other[0]), np.maximum(one[1], other[1]))
+def _alike(one, other):
+    return all(np.allclose(*pair, 1e-4, 1e-5) for pair in zip(one, other, strict=True))
 
 
-def _applied(operation, call, values):
-    """The operation on the arguments of a call, symbolic tensors replaced by `values`, a table by id."""
-    args, kwargs = keras.tree.map_structure(lambda x: values.get(id(x), x), (call.args, call.kwargs))
-    return operation(*args, **kwargs)
-
-
-def _answers(call, inputs):
-    """What a call's own operation makes of these arrays in place of its inputs."""
-    tensors = {id(x): tf.constant(value, x.dtype) for value, x in zip(inputs, call.inputs, strict=True)}
-    return [np.asarray(y) for y in keras.tree.flatten(_applied(call.operation, call, tensors))]
-
-
-def _middle(array, axis):
-    return array.take(array.shape[axis] // 2, axis) if array.ndim == 4 else array
-
-
-def _mixed(value, other, axis):
-    """`other` with the middle row of `value`; `value` where there are no rows to change."""
-    if value.ndim != 4 or value.shape[axis] == 1:
-        return value
-    is_middle = np.arange(value.shape[axis]) == value.shape[axis] // 2
-    return np.where(np.expand_dims(is_middle, [n for n in range(4) if n != axis]), value, other)
+def _mixed(values, others, kept, axis):
+    """Others with these rows of the values; the values where there are no rows to change."""
+    mixed = []
+    for value, other in zip(values, others, strict=True):
+        rows = np.isin(np.arange(value.shape[axis] if value.ndim == 4 else 1), kept)
+        whole = value.ndim != 4 or value.shape[axis] == 1
+        mixed.append(
+            value if whole else np.where(np.expand_dims(rows, [n for n in range(4) if n != axis]), value, other)
+        )
+    return mixed
 
 
 def _twin(operation):
@@ -289,7 +323,13 @@ def _twin(operation):
         if key.endswith("initializer") and not key.startswith(("bias", "beta", "gamma", "moving")):
             config[key] = _positive
     averages = {kl.MaxPooling2D: kl.AveragePooling2D, kl.GlobalMaxPooling2D: kl.GlobalAveragePooling2D}
-    return averages.get(type(operation), type(operation)).from_config(config)
+    try:
+        return averages.get(type(operation), type(operation)).from_config(config)
+    except Exception as error:  # whatever a reader's own class raises there
+        raise ValueError(
+            f"{type(operation).__name__} {operation.name!r} cannot be built again from its get_config(), which is "
+            f"needed to measure how far it reaches: {error}"
+        ) from error
 
 
 def _positive(shape, dtype=None):

@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from .. import submodels
+from .. import checks
 from ..submodels import engine
+from . import units
 
 
 def describe(model, images, layers, batch=16, progress=False):
@@ -19,22 +20,23 @@ def describe(model, images, layers, batch=16, progress=False):
         batch, progress: as in `engine.run`.
 
     Returns:
-        dict: name → float32 `(N, channels)`.
+        dict: name → float32 `(N, channels)`; one picture `(H, W, C)` has N = 1.
+
+    Raises:
+        ValueError: an unknown layer, one with several outputs, wrong pictures or none.
     """
-    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    network = units.probe(model, layers)
 
     def build():
-        probe = submodels.activations(model, names)
-
         @tf.function(reduce_retracing=True)
         def means(x):  # taken here, so that the maps themselves are never copied
-            maps = probe(x, training=False)
+            maps = {name: tf.cast(y, "float32") for name, y in network(x, training=False).items()}
             return {name: tf.reduce_mean(y, list(range(1, len(y.shape) - 1))) for name, y in maps.items()}
 
         return means
 
-    means = engine.cached(model, ("describe", names), build)
-    return engine.run(means, (np.asarray(x, "float32") for x in images), batch=batch, progress=progress)
+    means = engine.cached(model, ("describe", *network.output), build)
+    return engine.run(means, units.rows(model, images), batch=batch, progress=progress)
 
 
 def similarity(vectors):
@@ -79,7 +81,7 @@ def neighbours(vectors, count=1):
         ValueError: as `similarity`, or a count that the set cannot give.
     """
     alike = similarity(vectors)
-    if not 1 <= count < len(alike):
+    if checks.whole(count, "count") >= len(alike):
         raise ValueError(f"count is {count}: among {len(alike)} pictures, each has 1 to {len(alike) - 1} neighbours.")
     np.fill_diagonal(alike, -np.inf)
     return np.argsort(-alike, axis=1, kind="stable")[:, :count]

@@ -1,11 +1,13 @@
 """What a unit of a network can see, and what it looks for."""
 
+from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import submodels
+from .. import checks, submodels
 from ..submodels import engine, taps
 from ..submodels.graph import trace
 from . import receptive
@@ -48,8 +50,7 @@ def receptive_field(model, layer, position=None, method="exact", size=None):
         ValueError: an unknown layer, position or method, a network of free size without `size`, or (`"exact"`) an
             operation whose reach is not known.
     """
-    if method not in ("exact", "gradient"):
-        raise ValueError(f"There is no method {method!r}: it is 'exact' or 'gradient'.")
+    checks.choose(method, ("exact", "gradient"), "method")
     network = receptive.reach(model, size)
     position = _checked_position(layer, network.shape(layer), position)
     if method == "gradient":
@@ -82,30 +83,45 @@ def effective_receptive_field(model, layer, images, position=None, channel=None,
         ValueError: an unknown layer or one without spatial axes, a position or channel that it has not, wrong pictures.
     """
     pictures, _ = engine.as_batch(model, images)
-    tensor = _spatial_tensor(model, layer)
+    layer = taps.spatial(model, layer)
     network = receptive.reach(model, pictures.shape[1:3])
-    row, column = _checked_position(layer, network.shape(layer), position)
+    place = _checked_position(layer, network.shape(layer), position)
+    channels = range(network.shape(layer)[-1])
     if channel is not None:
-        check_channels(layer, tensor.shape[-1], [channel])
-
-    def build():
-        probe = submodels.activations(model, layer)
-
-        @tf.function(reduce_retracing=True)
-        def gradient_size(x):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                answer = probe(x, training=False)[layer][:, row, column]
-                unit = tf.reduce_sum(answer if channel is None else answer[:, channel])
-            return tf.reduce_sum(tf.abs(tape.gradient(unit, x)), axis=-1)
-
-        return gradient_size
-
-    gradient_size = engine.cached(model, ("effective_receptive_field", layer, row, column, channel), build)
+        channels = [checks.channel(channel, layer, len(channels))]
+    unit = tf.constant(place), tf.constant(channels)  # tensors: one compiled function serves all units of a layer
+    depends = engine.cached(model, ("effective_receptive_field", layer), lambda: _dependence(model, layer))
     total = np.zeros(pictures.shape[1:3])
-    for part in engine.stream(gradient_size, pictures, batch=batch, progress=progress, label=layer):
+    passes = engine.stream(lambda x: depends(x, *unit), pictures, batch=batch, progress=progress, label=layer)
+    for part in passes:
         total += part.sum(axis=0)
     return (total / len(pictures)).astype("float32")
+
+
+def _dependence(model, layer):
+    """Function of pictures, a place and channels: how strongly these units depend on each pixel, `(B, H, W)`."""
+    network = probe(model, layer)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def depends(x, place, channels):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            answer = network(x, training=False)[layer][:, place[0], place[1]]
+            unit = tf.reduce_sum(tf.gather(answer, channels, axis=-1))
+        return tf.reduce_sum(tf.abs(pixel_gradient(tape, unit, x, layer)), axis=-1)
+
+    return depends
+
+
+def pixel_gradient(tape, score, pixels, layer):
+    """The gradient of a score by the pixels; where TensorFlow has none, a `ValueError` instead of zeros."""
+    gradient = tape.gradient(score, pixels)
+    if gradient is None:
+        raise ValueError(
+            f"There is no gradient by the pixels: something on the way to {layer!r} cannot be differentiated, such as "
+            "rounding, or the choice of a largest one. Take an earlier layer."
+        )
+    return gradient
 
 
 class Patches(NamedTuple):
@@ -144,27 +160,19 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
         ValueError: an unknown layer or one without spatial axes, a channel out of range, wrong pictures or none, a
             count below 1.
     """
-    several = np.ndim(channel) > 0
+    layer, several = taps.spatial(model, layer), np.ndim(channel) > 0
     channels = list(channel) if several else [channel]
-    check_channels(layer, _spatial_tensor(model, layer).shape[-1], channels)
-    if count < 1 or (per_image is not None and per_image < 1):
-        raise ValueError(f"count is {count} and per_image {per_image}: ask for at least one patch.")
-    find = strongest_places(model, layer, tuple(map(int, channels)), min(count, per_image or count))
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        images = images[None]
-    inputs = [_checked_rows(model, images)]
-    if hasattr(images, "__len__"):
-        inputs.append(range(len(images)))  # tells the progress bar how many there are
+    count = checks.whole(count, "count")
+    most = count if per_image is None else min(count, checks.whole(per_image, "per_image"))
+    find, pictures = strongest_places(model, layer, channels, most), rows(model, images)
     best, seen = [[] for _ in channels], 0
-    for scores, places, pictures in engine.stream(find, *inputs, batch=batch, progress=progress, label=layer):
-        fields = receptive.reach(model, pictures.shape[1:3]).fields(layer)
+    for scores, places, shown in engine.stream(find, pictures, batch=batch, progress=progress, label=layer):
+        fields = receptive.reach(model, shown.shape[1:3]).fields(layer)
         for index in range(len(channels)):
             found = _found(scores[:, index], places[:, index], len(fields.reach[1]), seen)
             kept = sorted(best[index] + found, key=lambda one: -one.score)[:count]  # stable: the earlier first
-            best[index] = [
-                one if one.image < seen else _cut(one, pictures[one.image - seen], fields, pad) for one in kept
-            ]
-        seen += len(pictures)
+            best[index] = [one if one.image < seen else _cut(one, shown[one.image - seen], fields, pad) for one in kept]
+        seen += len(shown)
     if not seen:
         raise ValueError("images is empty: give at least one picture.")
     answers = []
@@ -198,26 +206,25 @@ def activity(model, images, layers, batch=4, progress=False):
     Raises:
         ValueError: an unknown layer, or no picture.
     """
-    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    network = probe(model, layers)
 
     def build():
-        probe = submodels.activations(model, names)
-
         @tf.function(reduce_retracing=True)
         def summary(x):
-            rows = {}
-            for name, maps in probe(x, training=False).items():
-                axes = list(range(1, len(maps.shape)))
+            found = {}
+            for name, maps in network(x, training=False).items():
+                maps, axes = tf.cast(maps, "float32"), list(range(1, len(maps.shape)))
                 silent = tf.reduce_mean(tf.cast(maps <= 0, "float32"), axes)
-                rows[name] = silent, tf.reduce_max(maps, axes[:-1]), tf.reduce_mean(maps**2, axes)
-            return rows
+                found[name] = silent, tf.reduce_max(maps, axes[:-1]), tf.reduce_mean(maps**2, axes)
+            return found
 
         return summary
 
-    rows = engine.run(engine.cached(model, ("activity", names), build), images, batch=batch, progress=progress)
+    summary = engine.cached(model, ("activity", *network.output), build)
+    found = engine.run(summary, rows(model, images), batch=batch, progress=progress)
     return {
         name: Activity(float(silent.mean()), float((peaks.max(0) <= 0).mean()), float(energy.mean()))
-        for name, (silent, peaks, energy) in ((name, rows[name]) for name in names)
+        for name, (silent, peaks, energy) in ((name, found[name]) for name in network.output)
     }
 
 
@@ -234,23 +241,24 @@ class _Place(NamedTuple):
 def strongest_places(model, layer, channels, count):
     """Function of a batch to the `count` highest values of each channel in each picture, their places, the batch.
 
-    channels: a tuple. Values and places are `(B, channels, count)`; a place is row × width + column.
+    channels: ints. Values and places are `(B, channels, count)`; a place is row × width + column.
     """
+    network = probe(model, layer)
+    channels = [checks.channel(channel, layer, network.outputs[0].shape[-1]) for channel in channels]
 
     def build():
-        probe = submodels.activations(model, layer)
-
         @tf.function(reduce_retracing=True)
-        def strongest(x, *unused):
-            maps = tf.gather(probe(x, training=False)[layer], channels, axis=-1)
+        def strongest(x, channels, count):
+            maps = tf.cast(tf.gather(network(x, training=False)[layer], channels, axis=-1), "float32")
             shape = tf.shape(maps)
-            flat = tf.transpose(tf.reshape(maps, (shape[0], -1, len(channels))), (0, 2, 1))
+            flat = tf.transpose(tf.reshape(maps, (shape[0], -1, shape[-1])), (0, 2, 1))
             scores, places = tf.math.top_k(flat, tf.minimum(count, tf.shape(flat)[-1]))
             return scores, places, x
 
         return strongest
 
-    return engine.cached(model, ("top_patches", layer, channels, count), build)
+    strongest = engine.cached(model, ("strongest places", layer), build)
+    return lambda x: strongest(x, tf.constant(channels), tf.constant(count))
 
 
 def _found(scores, places, width, first_image):
@@ -274,7 +282,7 @@ def patch_box(model, layer, position, size=None):
     position: (row, column) on the layer's map; model, layer, size: as for `receptive_field`.
     """
     network = receptive.reach(model, size)
-    return _shown_box(network.fields(layer), position, network.shapes[id(network.graph.inputs)][1:3])
+    return _shown_box(network.fields(layer), position, network.shapes[id(network.picture)][1:3])
 
 
 def _shown_box(fields, position, shape):
@@ -310,8 +318,21 @@ def _shown(reach, index, length):
     return first, first + extent
 
 
-def _checked_rows(model, images):
-    """The pictures one by one, as float32."""
+def probe(model, layers):
+    """The network from its one picture up to some layers, with one output each: to a dict, name → float tensor."""
+    graph, names = trace(model), submodels.activations(model, layers).output
+    return keras.Model(keras.tree.flatten(graph.inputs)[0], {name: graph.single(name) for name in names})
+
+
+def rows(model, images):
+    """The pictures one by one, as float32, checked on the way: for `engine.stream`."""
+    if isinstance(images, (str, Path, tf.data.Dataset)) or getattr(images, "ndim", 4) != 4:
+        images, _ = engine.as_batch(model, images)
+    checked = _checked(model, images)
+    return engine.Counted(checked, len(images)) if hasattr(images, "__len__") else checked
+
+
+def _checked(model, images):
     shape = None
     for image in images:
         if np.ndim(image) != 3:
@@ -322,37 +343,9 @@ def _checked_rows(model, images):
         yield engine.as_batch(model, image)[0][0]
 
 
-def _spatial_tensor(model, layer):
-    tensor = trace(model).tensor(layer)
-    if not taps.is_spatial(tensor):
-        nearest = submodels.layer_names(model, "spatial")[-1]
-        raise ValueError(
-            f"Layer {layer!r} has no spatial axes. The last layer that has: {nearest!r}; "
-            "submodels.layer_names(model, 'spatial') lists all."
-        )
-    return tensor
-
-
 def _checked_position(layer, shape, position):
     if len(shape) != 4:
         if position is not None:
             raise ValueError(f"Layer {layer!r} has no spatial axes, so it has no position {position}: leave it out.")
         return None
-    if position is None:
-        return shape[1] // 2, shape[2] // 2
-    return check_position(layer, shape[1:3], position)
-
-
-def check_position(layer, shape, position):
-    """`(row, column)` as ints, or a `ValueError` if it is not on the map of `shape` of a layer."""
-    row, column = map(int, position)
-    if not (0 <= row < shape[0] and 0 <= column < shape[1]):
-        raise ValueError(f"Layer {layer!r} has {shape[0]} × {shape[1]} positions, and {position} is not one of them.")
-    return row, column
-
-
-def check_channels(layer, count, channels):
-    """Raise a `ValueError` unless all of `channels` are among the `count` channels of a layer."""
-    for channel in channels:
-        if not (isinstance(channel, (int, np.integer)) and 0 <= channel < count):
-            raise ValueError(f"Layer {layer!r} has channels 0 to {count - 1}, and {channel!r} is not one of them.")
+    return (shape[1] // 2, shape[2] // 2) if position is None else checks.place(position, layer, shape[1:3])

@@ -1,10 +1,14 @@
-"""Numbers into colours."""
+"""Numbers into colours: which colours suit a map, and where its scale ends. For figures and explorers alike."""
 
 import matplotlib
 import numpy as np
 
+from .. import checks
 
-def colorize(values, cmap="inferno", limits=None):
+SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"  # even in lightness, and safe for colour-blind readers
+
+
+def colorize(values, cmap=SEQUENTIAL, limits=None):
     """Colours of a map: `(…)` numbers → `(…, 3)` uint8.
 
     Args:
@@ -29,22 +33,47 @@ def signed(pixels, percentile=99.5):
     """
     pixels = np.asarray(pixels, np.float32)
     finite_range(pixels, "The projection")
-    largest = np.percentile(np.abs(pixels), percentile) or np.abs(pixels).max() or 1.0
-    return np.rint(127.5 + 127.5 * np.clip(pixels / largest, -1, 1)).astype(np.uint8)
+    return np.rint(127.5 + 127.5 * np.clip(pixels / end_of_scale(pixels, percentile), -1, 1)).astype(np.uint8)
+
+
+def scale(values, is_signed=None, from_zero=False):
+    """The colour map and the limits that suit maps, for `colorize`: `(cmap, (low, high))`.
+
+    Args:
+        values: of all maps that share the scale.
+        is_signed: whether there can be values below zero, which make it symmetric around zero, with colours that
+            diverge there; None: whether there are.
+        from_zero: whether a scale that is not signed starts at zero, rather than at the lowest value.
+    """
+    low, high = finite_range(values, "The map")
+    if low < 0 if is_signed is None else is_signed:
+        largest = end_of_scale(values)
+        return DIVERGING, (-largest, largest)
+    low = 0.0 if from_zero else low
+    return SEQUENTIAL, (low, high if high > low else low + 1)  # nothing to divide by: everything is at the low end
+
+
+def end_of_scale(values, percentile=100):
+    """The magnitude from which on a map has its strongest colour: above 0, also where a percentile of it is 0."""
+    sizes = np.abs(values)
+    return float(np.percentile(sizes, percentile) or sizes.max() or 1.0)
+
+
+def shares(values, axes=None):
+    """Values divided by the largest magnitude over these axes, all if None. Zero stays zero."""
+    largest = np.abs(values).max(axes, keepdims=True)
+    return values / np.where(largest > 0, largest, 1)
 
 
 def limits_of(values, limits):
     low, high = finite_range(values, "The map")
     if limits is None:
-        return low, high if high > low else low + 1  # nothing to divide by: everything is at the low end
+        return low, high if high > low else low + 1
     if isinstance(limits, str):
         if limits != "symmetric":
             raise ValueError(f'limits={limits!r}: give (low, high), "symmetric" or None.')
-        largest = max(abs(low), abs(high)) or 1.0
-        return -largest, largest
-    if not limits[0] < limits[1]:
-        raise ValueError(f"limits={limits!r}: the low end must be below the high end.")
-    return limits
+        return -end_of_scale(values), end_of_scale(values)
+    return checks.interval(limits, "limits")
 
 
 def finite_range(values, label):

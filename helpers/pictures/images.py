@@ -1,6 +1,6 @@
 """Pictures in, pictures out: read files, cut and stack them, lay maps over them.
 
-Pillow does the work; OpenCV draws outlines.
+Pillow does the work; OpenCV draws the outlines of `contour`, and nothing else here needs it.
 """
 
 import io
@@ -9,6 +9,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .. import environment
 from .colour import colorize, finite_range, limits_of, signed
 from .photographs import COMPOSITES, composite, masks, sample, samples
 from .reading import FORMATS, MAX_PIXELS, batch, centre, crop, load, resize
@@ -69,11 +70,15 @@ def contour(image, heatmap, shares=(0.3, 0.1), colours=((86, 180, 233), (230, 15
         shares: of the picture's area that each outline encloses, from 0 to 1.
         colours: RGB 0..255 of each outline, with a black edge.
         width: of the lines, in pixels.
+
+    Raises:
+        ValueError: as `overlay`; shares outside of 0..1, or more of them than colours.
+        ImportError: OpenCV is missing, or the system libraries that it stands on, with how to get them.
     """
     if not all(0 < share < 1 for share in shares) or len(colours) < len(shares):
         raise ValueError(f"shares={shares!r}: each between 0 and 1, and with a colour of its own in `colours`.")
 
-    import cv2  # only here: on a bare server it lacks system libraries, and nothing else should fail for that
+    cv2 = environment.library("cv2", "images.contour draws with it")
 
     def outline(part, values):
         part, scaled = np.ascontiguousarray(part), resize(values, part.shape[:2])

@@ -1,12 +1,11 @@
 """The bundled photographs, and two of them in one picture. Public in `images`."""
 
-import difflib
 from pathlib import Path
 
 import numpy as np
 
-from .. import data
-from .reading import crop, height_width, load
+from .. import checks, data
+from .reading import crop, load
 
 COMPOSITES = ("koala+panda", "sheep+german_shepherd", "bison+chicken", "scarlet_macaw+lemur", "crocodile+polar_bear")
 
@@ -25,9 +24,7 @@ def sample(name, size=None):
         image, _ = composite(*_pair(name))
         return image if size is None else crop(image, size)
     photographs = _photographs()
-    if name not in photographs:
-        near = difflib.get_close_matches(str(name), photographs, cutoff=0.4) or sorted(photographs)
-        raise ValueError(f"There is no photograph {name!r}; the nearest are {', '.join(near)}.")
+    checks.choose(name, photographs, "photograph", "images.samples() lists all.")
     return load(data.path(f"photos/{photographs[name]}"), size)
 
 
@@ -51,7 +48,7 @@ def composite(first, second, size=224):
     """
     if first == second:
         raise ValueError(f"A composite has two different objects; both are {first!r}.")
-    height, width = height_width(size)
+    height, width = checks.pair(size, "size")
     if height < 2:
         raise ValueError(f"size={size!r}: a composite has two halves, so at least two rows.")
     middle = height // 2

@@ -18,30 +18,13 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from . import images as pictures
+from .colour import DIVERGING, SEQUENTIAL, scale, shares  # noqa: F401 (SEQUENTIAL: explorers take it from here)
 from .figure import COLOURS, STYLE, figure, wrapped
 
-SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
 WIDTH = 9  # inches, at 100 dots each: what a notebook page shows without scaling
 HEIGHT = 6.5  # inches of a mosaic
 OUTLINE = [matplotlib.patheffects.withStroke(linewidth=2, foreground="black")]
 _styled = matplotlib.rc_context(STYLE)
-
-
-def _scale(values):
-    """Lowest and highest colour value, and the colour map, that suit values."""
-    values = np.asarray(values)
-    largest = np.abs(values).max()
-    if not np.isfinite(largest):
-        raise ValueError("The maps have values that are NaN or infinite: there is no scale for them.")
-    if values.min() < 0:
-        return -float(largest), float(largest), DIVERGING
-    return float(values.min()), float(values.max()), SEQUENTIAL
-
-
-def _units(maps):
-    """Each map divided by its largest magnitude. Zero stays zero: a map that is high everywhere looks so."""
-    largest = np.abs(maps).max(tuple(range(1, maps.ndim)), keepdims=True)
-    return maps / np.where(largest > 0, largest, 1)
 
 
 def _plain(image):
@@ -83,8 +66,8 @@ def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, 
     if titles and len(titles) not in (columns, len(images)):
         raise ValueError(f"{len(titles)} titles for {len(images)} pictures in {columns} columns: give one for each.")
     maps = [image for image in images if image.ndim == 2]
-    scale = _scale(np.concatenate([values.ravel() for values in maps])) if shared and maps else None
-    margin = 0.7 if scale else 0
+    common = scale(np.concatenate([values.ravel() for values in maps])) if shared and maps else None
+    margin = 0.7 if common else 0
     side = min((width - margin) / columns, 3.2)
     titles = [wrapped(text, side) for text in titles] + [""] * (len(images) - len(titles))
 
@@ -98,14 +81,14 @@ def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, 
     for axis in axes.flat:
         _bare(axis)
     for axis, image, text in zip(axes.flat, images, titles, strict=False):
-        drawn = _draw(axis, image, scale, cmap)
+        drawn = _draw(axis, image, common, cmap)
         axis.set_title(text, pad=3)
         axis.set_anchor("N")
-        if image.ndim == 2 and scale:
+        if image.ndim == 2 and common:
             shown = drawn
     for axis, name in zip(axes[:, 0], _checked_labels(rows, count, "row names"), strict=True):
         axis.set_ylabel(name)
-    if scale:
+    if common:
         drawing.colorbar(shown, ax=axes, shrink=0.8, aspect=30)
     return drawing
 
@@ -116,11 +99,11 @@ def _bare(axis):
     axis.spines[:].set_visible(False)
 
 
-def _draw(axis, image, scale=None, cmap=None):
+def _draw(axis, image, common=None, cmap=None):
     if image.ndim == 3:
         return axis.imshow(image)
-    low, high, suited = scale or _scale(image)
-    return axis.imshow(image, cmap=cmap or suited, vmin=low, vmax=high if high > low else low + 1)
+    suited, (low, high) = common or scale(image)
+    return axis.imshow(image, cmap=cmap or suited, vmin=low, vmax=high)
 
 
 @_styled
@@ -146,11 +129,10 @@ def sheet(
     bar = not colour and (shared if bar is None else bar)
     height, breadth = tiles.shape[1:3]
     if colour:
-        tiles = np.clip(np.rint(tiles), 0, 255).astype(np.uint8)
+        tiles, common = np.clip(np.rint(tiles), 0, 255).astype(np.uint8), None
     else:
-        tiles = tiles.astype(np.float32) if shared else _units(tiles.astype(np.float32))
-        low, high, suited = _scale(tiles)
-        low = low if shared else min(low, 0.0)
+        tiles = tiles.astype(np.float32) if shared else shares(tiles.astype(np.float32), (1, 2))
+        common = scale(tiles, from_zero=not shared)
     # Pixels of small maps are repeated, so that a gap of whole pixels can be thin.
     enlarge = max(1, 48 // max(height, breadth))
     gap = math.ceil(enlarge * max(height, breadth) / 20)
@@ -162,7 +144,7 @@ def sheet(
     side = min((width - margin) / columns, 2, HEIGHT * mosaic.shape[1] / len(mosaic) / columns)
     drawing = figure(side * columns + margin, side * columns * len(mosaic) / mosaic.shape[1], title)
     axis = drawing.subplots()
-    shown = _draw(axis, mosaic, None if colour else (low, high, suited), cmap)
+    shown = _draw(axis, mosaic, common, cmap)
     _bare(axis)
     for place, text in enumerate(_checked_labels(labels, count, "labels")):
         row, column = divmod(place, columns)
@@ -215,9 +197,8 @@ def filters(kernel, count=64, **options):
         raise ValueError(f"A kernel is (kh, kw, cin, cout); this has shape {kernel.shape}.")
     inputs, outputs = kernel.shape[2:]
     if inputs == 3:
-        kernel = np.moveaxis(kernel[..., :count], -1, 0)
-        largest = np.abs(kernel).max((1, 2, 3), keepdims=True)
-        return sheet(127.5 + 127.5 * kernel / np.where(largest > 0, largest, 1), **options)
+        colours = shares(np.moveaxis(kernel[..., :count], -1, 0), (1, 2, 3))
+        return sheet(127.5 + 127.5 * colours, **options)
     if 1 in (inputs, outputs):
         return sheet(kernel.reshape(*kernel.shape[:2], -1).transpose(2, 0, 1)[:count], **{"shared": False} | options)
     shown = kernel[:, :, : math.isqrt(count), : math.isqrt(count)].transpose(2, 3, 0, 1)
@@ -243,7 +224,7 @@ def filmstrip(frames, steps, shared=False, rows=None, **options):
         "heads": [str(step) for step in _checked_labels(steps, len(frames), "steps")],
         "rows": [f"channel {n}" for n in range(len(strips))] if rows is None else rows,
     }
-    strips = strips if shared else _units(strips)
+    strips = strips if shared else shares(strips, (1, 2, 3))
     return sheet(strips.reshape(-1, *frames.shape[1:3]), len(frames), bar=shared, **named, **options)
 
 
@@ -258,9 +239,8 @@ def overlays(image, maps, titles=None, shared=False, alpha=0.5, **options):
         alpha: 0 (the photograph) to 1 (the maps).
         options: those of `grid`.
     """
-    signed = any(np.min(values) < 0 for values in maps)
-    low, high, suited = _scale(np.concatenate([np.ravel(values) for values in maps]))
-    limits = (low, high) if shared and high > low else "symmetric" if signed else None
+    suited, common = scale(np.concatenate([np.ravel(values) for values in maps]))
+    limits = common if shared else "symmetric" if suited == DIVERGING else None
     cmap = options.pop("cmap", None) or suited
     drawn = [pictures.overlay(image, values, alpha, cmap, limits) for values in maps]
     titles = ["the photograph", *_checked_labels(titles, len(drawn), "titles")]
@@ -326,14 +306,13 @@ def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, widt
     if values.ndim != 3 or values.shape[1:] != (len(labels),) * 2:
         raise ValueError(f"{len(labels)} labels for matrices of shape {values.shape[1:]}: they must be square and fit.")
     titles = _checked_labels(titles, len(values), "titles")
-    suited = _scale(values)
-    low, high = limits or suited[:2]
+    suited, common = scale(values)
     side, letters = min((width - 0.7) / len(values), 5), max(len(str(label)) for label in labels)
     drawing = figure(side * len(values) + 0.7, side + 0.3 + 0.04 * letters, title)
     axes = drawing.subplots(1, len(values), squeeze=False)[0]
     size = min(8, 0.8 * 72 * side / len(labels) / 3)
     for axis, part, text in zip(axes, values, titles, strict=True):
-        shown = _draw(axis, part, (low, high, suited[2]), cmap)
+        shown = _draw(axis, part, (suited, limits or common), cmap)
         _bare(axis)
         axis.set_title(wrapped(text, side))
         axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)

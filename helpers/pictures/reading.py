@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .. import data
+from .. import checks, data
 from .colour import finite_range
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that starts other programs
@@ -143,7 +143,7 @@ def crop(image, size):
 
     image: `(H, W)` or `(H, W, C)`; size: a side, or `(height, width)`. The dtype stays as in `resize`.
     """
-    height, width = height_width(size)
+    height, width = checks.pair(size, "size")
     return resize(image[centre(image.shape[:2], (height, width))], (height, width))
 
 
@@ -156,16 +156,14 @@ def resize(array, size, method=None):
         method: `"bicubic"` (the default for uint8; sharp, can overshoot), `"bilinear"` (the default for all others;
             never leaves the range), `"box"`, or `"nearest"` (shows the grid).
     """
-    array, (height, width) = np.asarray(array), height_width(size)
+    array, (height, width) = np.asarray(array), checks.pair(size, "size")
     if array.ndim not in (2, 3) or not array.size:
         raise ValueError(f"Only (H, W) and (H, W, C) can be scaled; this has shape {array.shape}.")
     if array.dtype == bool:
         return resize(array.astype(np.float32), size, method) > 0.5
     if array.dtype != np.uint8:
         array = array.astype(np.float32)
-    method = method or ("bicubic" if array.dtype == np.uint8 else "bilinear")
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}: choose one of {', '.join(METHODS)}.")
+    method = checks.choose(method or ("bicubic" if array.dtype == np.uint8 else "bilinear"), METHODS, "method")
 
     def scale(layer):
         return np.array(Image.fromarray(layer).resize((width, height), METHODS[method]))
@@ -189,13 +187,6 @@ def batch(*images, size=224):
     if len(shapes) > 1:
         raise ValueError(f"The pictures have different sizes, {shapes}: give size=, for instance size=224.")
     return np.stack(loaded).astype(np.float32)
-
-
-def height_width(size):
-    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
-    if len(sides) != 2 or any(side != int(side) or side < 1 for side in sides):
-        raise ValueError(f"size={size!r}: give one side or (height, width), whole numbers from 1.")
-    return int(sides[0]), int(sides[1])
 
 
 def centre(shape, target):

@@ -42,7 +42,7 @@ class Call(NamedTuple):
         """The operation, or another one in its place, on other values in the places of `inputs`, as at inference."""
         args, kwargs = self.bound(values)
         training = {"training": False} if _takes_training(self.operation) else {}
-        return (operation or self.operation)(*args, **training | kwargs)
+        return (operation or self.operation)(*args, **kwargs | training)
 
 
 class Graph(NamedTuple):
@@ -77,6 +77,13 @@ class Graph(NamedTuple):
     def tensor(self, layer):
         """The output of a layer. Raises a `ValueError` with the nearest names."""
         return self.tensors[self.named(layer)]
+
+    def single(self, layer):
+        """The output of a layer that has only one. Raises a `ValueError` where there are several."""
+        tensor = self.tensor(layer)
+        if not keras.backend.is_keras_tensor(tensor):
+            raise ValueError(f"Layer {layer!r} of {self.name!r} has several outputs; name a layer that has one.")
+        return tensor
 
     def index(self, layer):
         """The position in `calls` of the call that computes the output of this layer."""

@@ -55,6 +55,7 @@ _KNOWN = {"linear": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hard
 _KNOWN |= {name: getattr(keras.activations, name) for name in _NAMES.split()}
 
 
+@np.errstate(all="ignore")  # 1 / x is a function too
 def recognised(function, own=None, rank=2):
     """The `Function` that a callable of a tensor is, tried out on a few numbers; None if it takes none of them.
 
@@ -70,16 +71,19 @@ def recognised(function, own=None, rank=2):
         return np.asarray(tf.cast(function(tf.reshape(_NUMBERS, shape)), "float32")).reshape(_NUMBERS.shape)
 
     try:
-        with tf.init_scope(), warnings.catch_warnings():  # these are numbers, also while a graph is built
+        with (
+            tf.init_scope(),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+        ):  # these are numbers, also while a graph is built
             warnings.simplefilter("ignore")  # Keras's, of a softmax over one value
             values, alone, spread = at(1, *places, -1), at(-1, *places, 1), at(*grid)
+            known = {name: np.asarray(one(_NUMBERS[None]))[0] for name, one in _KNOWN.items()}
     except Exception:  # whatever a reader's own function raises for what it was not made for
         return None
     if not np.allclose(alone, spread, 1e-5, 1e-6):
         return None  # it depends on what is beside a value, as pooling does
-    kind = next(
-        (kind for kind, known in _KNOWN.items() if np.allclose(values, known(_NUMBERS[None])[0], 1e-5, 1e-6)), None
-    )
+    kind = next((kind for kind, wanted in known.items() if np.allclose(values, wanted, 1e-5, 1e-6)), None)
     own = own or function
     slope = own.negative_slope if type(own) is _L.ReLU else _slope(values)
     kind = kind or ("leaky_relu" if slope else getattr(own, "__name__", type(own).__name__).lower())

@@ -22,8 +22,8 @@ class _RuledReLU(keras.layers.Layer):
         super().__init__(name=name)
         self.relu, self.rule = relu, rule
 
-    def call(self, x):
-        return _ruled(self.relu, self.rule, x)
+    def call(self, *given, **named):  # as the ReLU was called: by place or by keyword
+        return _ruled(self.relu, self.rule, keras.tree.flatten((given, named))[0])
 
 
 def _ruled(relu, rule, x):

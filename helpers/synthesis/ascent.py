@@ -9,6 +9,8 @@ import tensorflow as tf
 from scipy.optimize import minimize
 
 from .. import submodels
+from ..features.units import pixel_gradient, probe
+from ..submodels import engine
 from ..submodels.graph import trace
 from .objectives import LOGITS
 from .transforms import shifted, windows
@@ -41,7 +43,7 @@ class Ascent:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(window)
                 value = scored(window, *numbers)
-            return gradient(tape, value, window, self.layers)[0]
+            return pixel_gradient(tape, value, window, self.layers)[0]
 
         # Without AutoGraph, whose traceback would wrap what an objective refuses in words.
         self._score, self._gradient = (
@@ -85,32 +87,10 @@ class Ascent:
 
 def up_to(model, layers, size=(None, None)):
     """The part of a network up to these layers, for float pictures of this size or any: to a dict, layer → output."""
-    for layer in layers:
-        one_output(model, layer)
-    part = submodels.activations(model, layers)
-    if len(part.inputs) != 1 or len(part.inputs[0].shape) != 4:
-        raise ValueError(f"A network of one picture (B, H, W, C) is needed, which {model.name!r} is not.")
+    engine.picture_shape(model)  # there must be one picture
+    part = probe(model, layers)
     picture = keras.Input((*size, part.inputs[0].shape[-1]))
     return submodels.flatten(keras.Model(picture, part(picture), name=model.name))
-
-
-def gradient(tape, score, pixels, layers):
-    """The gradient of a score by the pixels; where there is none, a `ValueError` instead of zeros."""
-    slope = tape.gradient(score, pixels)
-    if slope is None:
-        raise ValueError(
-            f"There is no gradient by the pixels: something on the way to {layers} cannot be differentiated, such as "
-            "rounding, or the choice of a largest one. Take an earlier layer."
-        )
-    return slope
-
-
-def one_output(model, layer):
-    """The symbolic output of a layer, which is to be a single one."""
-    tensor = trace(model).tensor(layer)
-    if not keras.backend.is_keras_tensor(tensor):
-        raise ValueError(f"Layer {layer!r} of {model.name!r} has several outputs; name a layer that has one.")
-    return tensor
 
 
 def logits(model):

@@ -19,7 +19,7 @@ from ..pictures.reading import is_share
 from ..submodels import engine, taps
 from ..submodels.graph import trace
 from . import objectives, transforms
-from .ascent import Ascent, logits, one_output, up_to
+from .ascent import Ascent, logits, up_to
 from .objectives import Objective
 
 FLAT = (
@@ -219,10 +219,11 @@ def _by_value(model, objective):
             weights = [checks.real(weight, f"The weight of {name!r}") for name, weight in objective.items()]
             return names, weights, lambda *weights: _weighted(names, weights)
         case (str() as layer, number):
-            number = checks.channel(number, layer, one_output(model, layer).shape[-1])
+            number = checks.channel(number, layer, trace(model).single(layer).shape[-1])
             return (layer,), [number], lambda number: objectives.channel(layer, number)
         case int() | np.integer() if not isinstance(objective, bool):
-            objectives.check_class(objective, one_output(*logits(model)).shape[-1])
+            network, name = logits(model)
+            objectives.check_class(objective, trace(network).single(name).shape[-1])
             return (objectives.LOGITS,), [int(objective)], objectives.class_logit
     raise ValueError(
         f"objective is {objective!r}: give a layer name, a dict of layer names and weights, (layer, channel), the int "

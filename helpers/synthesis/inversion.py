@@ -7,10 +7,11 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from .. import checks
+from ..features.units import pixel_gradient
 from ..pictures.reading import is_share
 from ..submodels import engine
 from ..submodels.graph import trace
-from .ascent import descend, gradient, one_output, up_to
+from .ascent import descend, up_to
 from .objectives import alpha_norm, total_variation
 from .parameters import parameterisation as named_parameterisation
 
@@ -99,7 +100,7 @@ def invert(
 def _functions(model, layer, channel, parameterisation, shape, limits):
     """Three functions: parameters → picture, picture → features, parameters → loss and its gradient."""
     decode = named_parameterisation(parameterisation, shape[1:], limits).decode
-    count = one_output(model, layer).shape[-1] or 0
+    count = trace(model).single(layer).shape[-1] or 0
     numbers = [] if channel is None else [tf.constant(checks.channel(channel, layer, count))]
     key = ("inversion", layer, channel is None, parameterisation, shape, limits)  # all channels share what is compiled
     compiled = engine.cached(model, key, lambda: _build(model, layer, decode, shape, limits, numbers))
@@ -123,7 +124,7 @@ def _build(model, layer, decode, shape, limits, numbers):
             smooth = total_variation(pictures, limits)[0]
             bounded = alpha_norm(pictures, limits)[0]
             loss = error + tv * smooth + alpha * bounded
-        gradient(tape, error, z, (layer,))  # the penalties alone would always have one
+        pixel_gradient(tape, error, z, layer)  # the penalties alone would always have one
         return loss, tape.gradient(loss, z)
 
     picture, free, number = tf.TensorSpec(shape), tf.TensorSpec(None), tf.TensorSpec(())

@@ -85,6 +85,8 @@ def test_the_chosen_explorer_stands_alone(app, shoot, name):
 
 def test_pictures_can_be_read_from_the_last_row_and_an_explorer_is_as_it_was_left(app):
     app.get_by_role("button", name="layers", exact=True).click()
+    expect(app.get_by_text("What does each channel of a layer see")).to_be_visible()
+    expect(pictures(app).first).to_be_visible()
     assert 360 <= pictures(app).first.bounding_box()["width"] <= 480
     menu(app, "Picture").select_option("panda")
     expect(app.get_by_text("panda. Frame")).to_be_visible()

@@ -36,6 +36,9 @@ SCROLLING = """scope => [...scope.querySelectorAll("*"), scope].filter(part => (
 ) && /auto|scroll/.test(getComputedStyle(part).overflow)).map(part => part.className)"""
 CUT = """scope => [...scope.querySelectorAll("select, button, input, img")].filter(part => part.offsetWidth
     && part.getBoundingClientRect().right > window.innerWidth).map(part => part.outerHTML.slice(0, 200))"""
+# Every text that a button has from now on.
+WATCH = """button => { window.seen = []
+    new MutationObserver(() => window.seen.push(button.textContent)).observe(button, {childList: true}) }"""
 # Of the notebook, which nbval runs as a whole: what the explorers need, and they.
 NEEDED = re.compile(r"environment\.require|^import io|explore\.\w+\(|digits\.load|training\.Snapshots")
 # What was trained in the kernel, for the comparison.
@@ -55,6 +58,7 @@ def folder(browser, tmp_path_factory):
 
 # What is seen does not depend on what shows it; keys, files and messages on the way do.
 everywhere = pytest.mark.parametrize("front_end", ["jupyterlab", "voila"], indirect=True, scope="module")
+in_voila = pytest.mark.parametrize("front_end", ["voila"], indirect=True, scope="module")
 in_jupyterlab = pytest.mark.parametrize("front_end", ["jupyterlab"], indirect=True, scope="module")
 
 
@@ -144,7 +148,7 @@ def test_every_control_has_a_label_and_is_reached_by_tab(explorer, front_end):
         assert reached_by_tab(explorer(name)) >= len(found), name
 
 
-@pytest.mark.parametrize("front_end", ["voila"], indirect=True, scope="module")  # JupyterLab does not fit on a phone
+@in_voila  # JupyterLab does not fit on a phone
 def test_on_a_phone(page, explorer, front_end, shoot):
     """Nothing is cut, and nothing scrolls within the page."""
     page.set_viewport_size({"width": 390, "height": 844})
@@ -203,9 +207,10 @@ def test_layers(explorer, front_end, shoot, network, tmp_path):
     upload(scope, words)
     expect(scope.get_by_role("alert")).to_contain_text("notes.jpg was not used")
     shoot(scope, f"{front_end}_layers_3_text_file")
+    scope.get_by_role("button", name="on its way: (0)").evaluate(WATCH)
     upload(scope, huge)
-    expect(scope.get_by_role("button", name="on its way: (1)")).to_be_visible()  # at once, before it has arrived
     expect(scope.get_by_role("alert")).to_contain_text("huge.jpg has 51 MB", timeout=60_000)
+    assert "on its way: (1)" in scope.page.evaluate("window.seen[0]")  # at once, before it has arrived
     press(scope, "Channel", "ArrowLeft")  # it goes on
     expect(scope.get_by_role("alert")).to_have_count(0)
     expect_map(images.batch(images.load(own)), "block2b_expand_relu")

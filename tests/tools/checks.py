@@ -97,8 +97,8 @@ def has_exercises(notebook, path):
     said = "\n".join(text for cell in solutions for text in nb.texts(cell))
     problems += [f"no solution of exercise {id} came out right" for id in asked if f"{id}: Right." not in said]
     for cell in solutions:
-        if not cell.metadata.get("jupyter", {}).get("source_hidden") or not cell.source.startswith(nb.FOLD):
-            problems.append(f"{_name(cell)} is not folded: it starts with {nb.FOLD!r}, and its source is hidden")
+        if not nb.FOLDED.items() <= cell.metadata.items() or not cell.source.startswith(f"{nb.FOLD}\n"):
+            problems.append(f"{_name(cell)} is not folded: it starts with {nb.FOLD!r}, its metadata are {nb.FOLDED}")
     return problems
 
 

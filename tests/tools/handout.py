@@ -131,8 +131,8 @@ def instructor(notebook):
     """A copy with everything in it, and nothing folded."""
     found = _movable(notebook)
     for cell in found.cells:
-        cell.get("metadata", {}).pop("jupyter", None)
-        cell.source = cell.source.replace(nb.FOLD, "# Solution")
+        for key in nb.FOLDED:
+            cell.metadata.pop(key, None)
     return found
 
 

@@ -16,7 +16,9 @@ START = FOLDER / "00_start_here.ipynb"
 APP = FOLDER / "app.ipynb"  # the page of `make app`: no chapter, so it has no number
 
 HEADING = re.compile(r"^(?=#+ )", re.MULTILINE)
-FOLD = '# @title Solution { display-mode: "form" }'  # first line of a solution: Colab folds the cell
+# A solution: JupyterLab folds it down to its first line, and Colab to a button.
+FOLD = "# Solution"
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}
 
 
 def bootstrap():
