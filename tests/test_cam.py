@@ -584,7 +584,7 @@ def test_the_model_is_left_as_it_was(transfer):
         ({"images": np.zeros((16, 16))}, "images has shape"),
         ({"images": np.zeros((8, 8, 3))}, "takes pictures of 16"),
         ({"images": np.full((16, 16, 3), np.nan)}, "NaN"),
-        ({"batch": 0}, "at least one row"),
+        ({"batch": 0}, "batch=0"),
     ],
 )
 def test_bad_input(transfer, method, options, message):

@@ -7,6 +7,7 @@ import pytest
 from helpers import dream, explore, submodels
 from helpers.explorers import dreamer, frame
 from helpers.explorers import gallery as galleries
+from helpers.synthesis import ascent
 from tests import zoo
 from tests.test_explore import check_the_rules, decoded, encoded, noise, upload
 
@@ -105,7 +106,7 @@ def test_the_picture_changes_on_the_way(explorer, model):
 
 def stop_at(monkeypatch, explorer, count):
     """Press *Stop* while a step is computed."""
-    steps, step = [], dream._Ascent.step
+    steps, step = [], ascent.Ascent.step
 
     def counted(*args):
         steps.append(1)
@@ -113,7 +114,7 @@ def stop_at(monkeypatch, explorer, count):
             explorer.work.stop.click()
         return step(*args)
 
-    monkeypatch.setattr(dream._Ascent, "step", counted)
+    monkeypatch.setattr(ascent.Ascent, "step", counted)
     return steps
 
 
@@ -143,7 +144,7 @@ def test_what_was_dreamt_is_shown_again_without_a_step(explorer, monkeypatch):
     def forbidden(*args):
         raise AssertionError("dreamt again")
 
-    monkeypatch.setattr(dream._Ascent, "step", forbidden)
+    monkeypatch.setattr(ascent.Ascent, "step", forbidden)
     explorer.steps.value = 3
     assert explorer.after.is_shown and explorer.after.image.value == first and explorer.wipe.layout.display == ""
     press(explorer)

@@ -484,8 +484,8 @@ def test_adaptive_steps_on_a_photograph(name, efficientnet, monkeypatch):
         ({"baseline": np.zeros((8, 8, 3))}, "baseline has shape"),
         ({"baseline": np.nan}, "baseline has NaN"),
         ({"baseline": []}, "empty list"),
-        ({"batch": 0}, "batch is 0"),
-        ({"batch": 0, "steps": 4}, "batch is 0"),
+        ({"batch": 0}, "batch=0"),
+        ({"batch": 0, "steps": 4}, "batch=0"),
     ],
 )
 def test_bad_steps_and_baselines_are_refused(options, message, residual):

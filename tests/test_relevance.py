@@ -530,7 +530,7 @@ def test_layers_without_a_rule_are_refused_by_name(layer, message, lifts):
         ({"first": "box", "limits": 3}, "give .lowest, highest."),
         ({"first": "box", "limits": (np.zeros(2), 1)}, "one for each of the 3 channels"),
         ({"limits": (0, 1)}, "are for first='box', and first is 'flat'"),
-        ({"batch": 0}, "batch is 0"),
+        ({"batch": 0}, "batch=0"),
     ],
 )
 def test_bad_input(options, message):

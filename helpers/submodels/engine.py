@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
+from .. import checks
 from .graph import is_open, trace
 from .kinds import channels_first
 from .memory import cached
@@ -169,8 +170,7 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
     Raises:
         ValueError: inputs of different length, no input, or a batch below 1.
     """
-    if batch < 1:
-        raise ValueError(f"batch is {batch}: a pass takes at least one row.")
+    batch = checks.whole(batch, "batch")
     if not inputs:
         raise ValueError("There is nothing to run over: give at least one input.")
     lengths = {len(x) for x in inputs if hasattr(x, "__len__")}

@@ -292,18 +292,3 @@ def _without(ending, graph, calls, tensors):
         calls[index : index + 1] = [call, *new] if others else new
         tensors.update({name: tensor for name, old in tensors.items() if old is call.outputs and not others})
     return tensor
-
-
-def _is_activation(operation):
-    """Whether an operation does nothing but apply a function to each value (or each row)."""
-    return isinstance(operation, (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax)) or (
-        type(operation).__module__.endswith("ops.nn")
-    )
-
-
-def activation_name(operation):
-    """The name of the function that an operation ends in, in lower case: `relu`, `softmax`, `silu`, …, or None."""
-    function = getattr(operation, "activation", None)
-    if function is not None:
-        return getattr(function, "__name__", type(function).__name__).lower()
-    return type(operation).__name__.lower() if not getattr(operation, "weights", None) else None

@@ -4,7 +4,7 @@ Run: python -m tests.benchmarks.attribution [--quick] [--write]
 
 Each row is time ÷ (passes × the best compiled pass of the network as it is, BatchNorm not folded), for one picture a
 pass of one picture. A pass is forward, or forward and backward where the method needs gradients. Peers are timed where
-they are installed (tests/peers). With --write the tables go to tests/benchmarks/shared.md; --quick leaves out
+they are installed (tests/peers). With --write the tables go to tests/benchmarks/attribution.md; --quick leaves out
 VGG19 and the peers.
 """
 
