@@ -50,9 +50,9 @@ def check(id, answer=None):
 
 
 def _is_solution():
-    """Whether the notebook cell that runs is a solution."""
-    shell = get_ipython()
-    return bool(shell and re.match(r"# (@title )?Solution", shell.user_ns["In"][-1]))
+    """Whether the notebook cell that runs is a solution. (Its history would not tell: nbval keeps none.)"""
+    message = getattr(get_ipython(), "parent_header", {})
+    return message.get("content", {}).get("code", "").startswith("# Solution")
 
 
 def predict(id, choice=None):
