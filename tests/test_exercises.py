@@ -31,12 +31,12 @@ def listed(monkeypatch):
         return 0.25
 
     entries = {
-        "01.1": Exercise(("first hint", "second hint"), number(compute), because="It is a quarter."),
-        "01.2": Exercise(("think",), word(lambda: "Giant Panda")),
-        "01.4": Exercise(("think",), numbers_in_order(lambda: [1 / 3, 2], absolute=0.01)),
-        "01.5": Exercise(("think",), number(lambda: 64 / 3, relative=0.01)),
+        "01.1": Exercise("first hint", "second hint", accept=number(compute), because="It is a quarter."),
+        "01.2": Exercise("think", accept=word(lambda: "Giant Panda"), because=""),
+        "01.4": Exercise("think", accept=numbers_in_order(lambda: [1 / 3, 2], absolute=0.01), because=""),
+        "01.5": Exercise("think", accept=number(lambda: 64 / 3, relative=0.01), because=""),
     }
-    module = types.SimpleNamespace(EXERCISES=entries, PREDICTIONS={})
+    module = types.SimpleNamespace(QUESTIONS=entries)
     monkeypatch.setattr(exercises, "import_module", lambda *name: module)
     monkeypatch.setattr(exercises, "_wrong_answers", exercises.Counter())
     return asked
@@ -250,7 +250,7 @@ def foretold(monkeypatch):
         return 1, "It is 7 < 8."
 
     entry = Prediction("What will it be?", ("less", "a number & more", "nothing"), outcome)
-    module = types.SimpleNamespace(EXERCISES={}, PREDICTIONS={"01.P1": entry})
+    module = types.SimpleNamespace(QUESTIONS={"01.P1": entry})
     monkeypatch.setattr(exercises, "import_module", lambda *name: module)
     return computed
 

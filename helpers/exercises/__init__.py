@@ -42,7 +42,7 @@ def check(id, answer=None):
         return
     if right:
         del _wrong_answers[id]
-        print(f"{'Solution of ' if _is_solution() else ''}{id}: Right. {exercise.because}".rstrip())
+        print(f"{'Solution of ' if _is_solution() else ''}{id}: Right. {exercise.because}")
     else:
         hint = exercise.hints[min(_wrong_answers[id], len(exercise.hints) - 1)]
         _wrong_answers[id] += 1
@@ -77,8 +77,7 @@ def predict(id, choice=None):
 
 def questions(number):
     """All exercises and predictions of a notebook, by id: `questions("01")`."""
-    module = import_module(f".notebook_{number}", __name__)
-    return {**module.EXERCISES, **module.PREDICTIONS}
+    return import_module(f".notebook_{number}", __name__).QUESTIONS
 
 
 def question(id, kind="exercise"):
