@@ -640,6 +640,19 @@ def test_classes_of_a_network_without_classes():
         run("occlusion", zoo.build("two_outputs"), zoo.pictures(1), lambda y: y["size"][:, 0], return_classes=True)
 
 
+def test_other_windows_add_nothing_to_the_model():
+    model, picture = zoo.build("residual"), zoo.pictures(1)
+    for p in (0.3, 0.6):
+        run("rise", model, picture, 0, masks=3, p=p)
+    counts = []
+    for stride in (2, 4, 1):
+        options = {"patch": 4, "stride": stride}
+        found = run("occlusion", model, picture, 0, resume="join", **options)
+        np.testing.assert_allclose(found, run("occlusion", model, picture, 0, resume=None, **options), atol=1e-4)
+        counts.append(len(model.__dict__["_helpers_cache"].built))
+    assert counts[0] == counts[-1]
+
+
 @pytest.mark.filterwarnings("ignore:There is nothing to remove")
 def test_nothing_is_compiled_twice():
     model, picture = zoo.build("residual"), zoo.pictures(1)

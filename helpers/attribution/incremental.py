@@ -67,6 +67,12 @@ class Plan(NamedTuple):
     rows: np.ndarray  # (1 + windows, 2, …) int32, what `changed_maps` needs to know of each window; the first is none
     gain: float  # estimated cost of plain occlusion, as a multiple of this
 
+    @property
+    def key(self):
+        """What a compiled function depends on: all but where the windows are, which comes with the rows."""
+        stages = ((stage.source.name, stage.target.name, stage.changed, stage.crop) for stage in self.stages)
+        return (self.changed, self.patch, *stages)
+
 
 def plan(task, tops, lefts, patch, layer="auto"):
     """The `Plan` for windows at these rows and columns, or None if plain occlusion is as good.
@@ -81,8 +87,10 @@ def plan(task, tops, lefts, patch, layer="auto"):
         ValueError: an unknown layer, or one where it is not possible.
     """
     size = task.images.shape[1:3]
-    key = ("resume", size, patch, tuple(tops), tuple(lefts), layer)
-    return cached(task.model, key, lambda: _plan(task, size, (tops, lefts), patch, layer))
+    key, latest = (size, patch, tuple(tops), tuple(lefts), layer), cached(task.model, "plan", dict)
+    if latest.get("key") != key:
+        latest.update(key=key, plan=_plan(task, size, (tops, lefts), patch, layer))
+    return latest["plan"]
 
 
 def _plan(task, size, starts, patch, layer):
@@ -230,7 +238,7 @@ def clean(task, found):
 
 
 def passes(task, name, found, also=()):
-    """As `_masks.passes`, with the rows of a plan, and the maps from `clean` as constants."""
+    """As `masking.passes`, with the rows of a plan, and the maps from `clean` as constants."""
     task, graph = task.shell, trace(task.model)
 
     def forward(picture, fill, target, maps, rows):

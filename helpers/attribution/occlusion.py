@@ -72,7 +72,7 @@ def sweep(task, windows, fills, index, *, also=(), resume="auto", batch=16, prog
         function, maps = masking.passes(task, name, masking.window_masks(windows.size, patch), more), ()
     else:
         rows, maps = plan.rows, incremental.clean(task, plan)(task.images[index])
-        function = incremental.passes(task, (*name, resume, *tops, *lefts), plan, more)
+        function = incremental.passes(task, (*name, plan.key), plan, more)
         batch = int(batch * max(plan.gain, 1))  # a row that is resumed needs so much less, in time and in memory
     options = {"batch": batch, "progress": progress, "label": "occlusion"}
     return masking.stream(task, function, index, fills, rows, constants=maps, **options)
