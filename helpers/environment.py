@@ -73,11 +73,7 @@ def _problem(module):
 
 
 def library(module, purpose):
-    """A library that few functions need, so that nothing else fails where it cannot be imported.
-
-    Raises:
-        ImportError: it is missing, with `purpose`, a sentence that says what needs it, and how to get it.
-    """
+    """A library that few functions need, or an `ImportError` with what needs it (`purpose`) and how to get it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

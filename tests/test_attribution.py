@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import cam, engine, gradients, images, models, perturbation, relevance, submodels
-from helpers.attribution import shared
+from helpers.attribution import shared, targets
 from helpers.submodels import folding
 
 from . import zoo
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_the_readers_model(name):
 def test_the_own_class_may_be_found_in_the_pass_itself(functional):
     pictures = zoo.pictures(4)
     task = shared.prepare(functional, pictures, resolve=False)
-    assert (task.targets == shared.OWN).all()
+    assert (task.targets == targets.OWN).all()
     resolved = shared.prepare(functional, pictures)
     for one, two in zip(
         engine.run(shared.gradients(task), pictures, task.targets),

@@ -24,7 +24,7 @@ class Counter(frame.Explorer):
         self.locked = widgets.Checkbox(description="locked", disabled=True)
         self.counting = background.Background("Count")
         super().__init__(name, [self.number, self.locked, self.counting], [])
-        self.listen(self.number.slider)
+        self.listen(self.number)
         self.counting.attach(self, lambda: self.steps())
         self.start()
 

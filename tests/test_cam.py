@@ -584,7 +584,7 @@ def test_the_model_is_left_as_it_was(transfer):
         ({"images": np.zeros((16, 16))}, "images has shape"),
         ({"images": np.zeros((8, 8, 3))}, "takes pictures of 16"),
         ({"images": np.full((16, 16, 3), np.nan)}, "NaN"),
-        ({"batch": 0}, "at least one row"),
+        ({"batch": 0}, "batch=0"),
     ],
 )
 def test_bad_input(transfer, method, options, message):
@@ -667,3 +667,45 @@ def slow_hires_ablation(network, picture, target):
     maps = np.asarray(submodels.activations(network, "head_relu")(picture[None])["head_relu"])[0]
     kernel = network.get_layer("logits").get_weights()[0][:, target]
     return maps @ (kernel * maps.mean((0, 1)))
+
+
+def test_the_default_layer_is_neither_the_preprocessed_picture_nor_its_border():
+    def network(*layers):
+        return keras.Sequential([keras.Input((12, 12, 3)), *layers, L.Flatten(), L.Dense(3)])
+
+    for before in ([L.Rescaling(1 / 255)], [L.RandomZoom(0.2), L.Normalization(mean=[0.0] * 3, variance=[1.0] * 3)]):
+        with pytest.raises(ValueError, match="no layer with spatial axes after one with a kernel"):
+            cam.grad_cam(network(*before), np.zeros((12, 12, 3)), 0)
+        model = network(*before, L.Conv2D(4, 3, name="conv"), L.ZeroPadding2D(1))
+        picture = np.random.default_rng(0).normal(size=(12, 12, 3))
+        found = cam.grad_cam(model, picture, 0, upsample=False, rectify=False)
+        np.testing.assert_array_equal(found, plain(cam.grad_cam, model, picture, 0, "conv"))
+        assert found.shape == (10, 10) and found.any()
+
+
+@everywhere
+def test_a_layer_by_name_as_an_object_or_by_its_place(method, transfer):
+    name = "base/join"
+    by_name = method(transfer, zoo.pictures(1), 1, layer=name, **quiet(method))
+    place = submodels.layer_names(transfer).index("join")
+    layer = transfer.get_layer("base").get_layer("join")
+    for given in (layer, place, place - len(submodels.layer_names(transfer))):
+        np.testing.assert_array_equal(method(transfer, zoo.pictures(1), 1, layer=given, **quiet(method)), by_name)
+    with pytest.raises(ValueError, match="There is no layer 99"):
+        method(transfer, zoo.pictures(1), 1, layer=99, **quiet(method))
+
+
+def test_finer_cam_compares_what_there_is():
+    def network(classes):
+        rows = [keras.Input((16, 16, 3)), L.Conv2D(4, 3, name="conv"), L.GlobalAveragePooling2D(), L.Dense(classes)]
+        return zoo._randomised(keras.Sequential(rows))
+
+    two, pictures = network(2), zoo.pictures(2)
+    wanted = cam.grad_cam(two, pictures, lambda y: y[:, 0] - 0.6 * y[:, 1])
+    np.testing.assert_allclose(cam.finer_cam(two, pictures, 0), wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="has one output: use cam.grad_cam"):
+        cam.finer_cam(network(1), pictures, 0)
+    count = len(two.__dict__["_helpers_cache"].built)
+    for gamma in (0.1, 0.2, 0.3):
+        cam.finer_cam(two, pictures, 0, gamma=gamma)
+    assert len(two.__dict__["_helpers_cache"].built) == count

@@ -142,7 +142,7 @@ def test_bad_runs_are_refused_in_words():
     model = zoo.build("functional")
     with pytest.raises(ValueError, match="different lengths"):
         engine.run(lambda a, b: a + b, np.zeros(3), np.zeros(4))
-    with pytest.raises(ValueError, match="batch is 0"):
+    with pytest.raises(ValueError, match="batch=0"):
         engine.run(model, zoo.pictures(1), batch=0)
     with pytest.raises(ValueError, match="empty"):
         engine.run(model, zoo.pictures(0))

@@ -78,9 +78,9 @@ class Toy(frame.Explorer):
         self.panel, self.refreshed = frame.Panel("the map"), 0
         super().__init__("toy", [self.chooser, self.layer, self.channel, self.strongest], [[self.panel]])
         self.listen_to_uploads(self.chooser)
-        self.listen(self.layer, self.change_layer)
-        self.listen(self.channel.slider)
-        self.listen(self.strongest, self.choose_strongest)
+        self.listen(self.layer, prepare=self.change_layer)
+        self.listen(self.channel)
+        self.listen(self.strongest, prepare=self.choose_strongest)
         self.change_layer()
         self.start()
 
@@ -93,7 +93,7 @@ class Toy(frame.Explorer):
     def refresh(self):
         self.refreshed += 1
         maps = self.maps[self.chooser.value, self.layer.value]
-        self.panel.show(frame.painted(maps[..., self.channel.value]))
+        self.panel.show(frame.painted(maps[..., self.channel.value], True))
 
     def summary(self):
         return f"{self.chooser.value}, {self.layer.value}"
@@ -221,9 +221,9 @@ def test_activations_are_those_of_the_network_and_computed_once(limit, count_pas
 
 def test_maps_are_painted_as_plots_does_but_begin_at_zero():
     values = np.float32([[1, 2], [3, 4]])
-    np.testing.assert_array_equal(frame.painted(values), images.colorize(values, "inferno", (0, 4)))
-    np.testing.assert_array_equal(frame.painted(-values), images.colorize(-values, "RdBu_r", "symmetric"))
-    assert (frame.painted(values * 0) == images.colorize([0], "inferno", (0, 1))).all()
+    np.testing.assert_array_equal(frame.painted(values, False), images.colorize(values, "inferno", (0, 4)))
+    np.testing.assert_array_equal(frame.painted(-values, True), images.colorize(-values, "RdBu_r", "symmetric"))
+    assert (frame.painted(values * 0, False) == images.colorize([0], "inferno", (0, 1))).all()
 
 
 def test_small_pictures_are_enlarged_pixel_by_pixel_and_the_page_gets_exactly_that():
@@ -277,7 +277,7 @@ def test_each_change_is_followed_once(toy, count_passes):
         before = toy.refreshed
         change.value = value
         assert toy.refreshed == before + 1
-        expected = frame.painted(toy.maps["one", toy.layer.value][..., toy.channel.value])
+        expected = frame.painted(toy.maps["one", toy.layer.value][..., toy.channel.value], True)
         np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(expected))
     assert toy.channel.value == 1 and count_passes == []  # the first pass gave all layers
     toy.chooser.menu.value = "two"
@@ -290,7 +290,7 @@ def test_each_change_is_followed_once(toy, count_passes):
 
 
 def test_errors_are_told_and_the_next_success_clears_them(toy, monkeypatch):
-    def broken(values):
+    def broken(values, signed):
         raise ZeroDivisionError("by <zero>")
 
     with monkeypatch.context() as patch:
@@ -300,7 +300,8 @@ def test_errors_are_told_and_the_next_success_clears_them(toy, monkeypatch):
     assert frame.told(TypeError("one thing\nand its stack")).endswith("TypeError: one thing")
     toy.channel.value = 3
     assert toy.problem.value == ""
-    np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(toy.maps["one", "conv1"][..., 3])))
+    expected = frame.painted(toy.maps["one", "conv1"][..., 3], True)
+    np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(expected))
 
 
 def test_the_first_state_raises_like_any_function():
@@ -340,7 +341,7 @@ def test_an_upload_is_shown(toy):
     expected = submodels.activations(toy.maps.model, "conv1")(noise(5)[None].astype("float32"))["conv1"][
         0, ..., 1
     ].numpy()
-    np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(expected)))
+    np.testing.assert_array_equal(decoded(toy.panel), frame.enlarged(frame.painted(expected, True)))
     upload(toy.chooser, "<dog>.png", encoded(noise(6), "PNG"))
     assert toy.chooser.value == "<dog>.png (2)" and (toy.gallery["<dog>.png (2)"] == noise(6)).all()
 
@@ -485,7 +486,7 @@ def test_buttons_lead_to_the_channels_that_vary_most(layers, network):
     layers.buttons[4].click()
     assert layers.channel.value == layers.channel.field.value == order[4]
     np.testing.assert_array_equal(
-        layers.map.pixels, frame.painted(channel_map(network, "koala", "block3a_expand_relu", order[4]))
+        layers.map.pixels, frame.painted(channel_map(network, "koala", "block3a_expand_relu", order[4]), False)
     )
     assert "rank 5 of" in layers.statistics.value
     layers.layer.value = "preprocess"  # of three channels
@@ -618,14 +619,16 @@ def test_deconvolution_shows_what_the_helper_projects(backwards, vgg):
         backwards.column.slider.value = column
         values = maps[..., channel]
         pixels = deconv.project(vgg, picture, "block3_conv2", channel, (row, column))
-        np.testing.assert_allclose(backwards.found().pixels, pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
-        shown = images.signed(backwards.found().pixels)
+        np.testing.assert_allclose(backwards.sent_back(), pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
+        shown = images.signed(backwards.sent_back())
         np.testing.assert_array_equal(decoded(backwards.projection), frame.enlarged(shown))
         rows, columns = np.flatnonzero(pixels.any((1, 2))), np.flatnonzero(pixels.any((0, 2)))
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         np.testing.assert_array_equal(decoded(backwards.crop), frame.enlarged(picture[top:bottom, left:right]))
         np.testing.assert_array_equal(decoded(backwards.detail), frame.enlarged(shown[top:bottom, left:right]))
-        marker = frame.marked(frame.enlarged(frame.painted(values)), (row, column, row + 1, column + 1), values.shape)
+        marker = frame.marked(
+            frame.enlarged(frame.painted(values, False)), (row, column, row + 1, column + 1), values.shape
+        )
         np.testing.assert_array_equal(decoded(backwards.map), marker)
         field = units.receptive_field(vgg, "block3_conv2", (row, column)).clipped
         np.testing.assert_array_equal(decoded(backwards.photo), frame.marked(frame.enlarged(picture), field, (64, 64)))
@@ -676,7 +679,7 @@ def test_the_rule_is_that_of_the_helper(backwards, vgg):
     for rule in ("guided", "gradient"):
         backwards.rule.value = rule
         pixels = deconv.project(vgg, picture, "block3_conv2", backwards.channel.value, backwards.position, rule=rule)
-        np.testing.assert_allclose(backwards.found().pixels, pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
+        np.testing.assert_allclose(backwards.sent_back(), pixels, rtol=1e-3, atol=1e-4 * np.abs(pixels).max())
 
 
 def test_a_silent_place_is_told(backwards, recwarn):

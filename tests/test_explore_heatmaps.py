@@ -195,9 +195,9 @@ def test_stop_ends_a_method_within_it_and_keeps_what_is_there(small, monkeypatch
     choose(small, "SmoothGrad", "RISE", "occlusion")
     run = gradients.smoothgrad
 
-    def pressed(*arguments):
+    def pressed(*arguments, **options):
         small.computing.stop.click()
-        return run(*arguments, progress=False)
+        return run(*arguments, **options)
 
     method = heatmaps.METHODS["RISE"]._replace(call=pressed)
     monkeypatch.setitem(heatmaps.METHODS, "RISE", method)

@@ -477,6 +477,7 @@ def test_adaptive_steps_on_a_photograph(name, efficientnet, monkeypatch):
     [
         ({"steps": 0}, "steps=0: give a whole number, at least 1, or 'auto'"),
         ({"steps": 2.5}, "steps=2.5"),
+        ({"steps": 200.0}, "steps=200.0: give a whole number"),
         ({"steps": "many"}, "steps='many'"),
         ({"steps": 3, "method": "simpson"}, "There is no method 'simpson'"),
         ({"max_steps": 1}, "max_steps=1: give a whole number, at least 2"),
@@ -484,8 +485,8 @@ def test_adaptive_steps_on_a_photograph(name, efficientnet, monkeypatch):
         ({"baseline": np.zeros((8, 8, 3))}, "baseline has shape"),
         ({"baseline": np.nan}, "baseline has NaN"),
         ({"baseline": []}, "empty list"),
-        ({"batch": 0}, "batch is 0"),
-        ({"batch": 0, "steps": 4}, "batch is 0"),
+        ({"batch": 0}, "batch=0"),
+        ({"batch": 0, "steps": 4}, "batch=0"),
     ],
 )
 def test_bad_steps_and_baselines_are_refused(options, message, residual):
@@ -773,3 +774,35 @@ def test_the_map_of_fullgrad_against_the_formula(residual):
 def test_one_picture_has_terms_without_a_batch_axis(residual):
     found = gradients.full_gradients(residual, zoo.pictures(1)[0], 3)
     assert found.score.shape == () and found.inputs.shape == (16, 16, 3) and found.biases["stem"].shape == (16, 16, 6)
+
+
+def test_padding_with_minus_infinity_has_no_bias():
+    picture = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3, activation="relu", name="conv")(picture)
+    x = L.MaxPooling2D(3, 2)(ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf))
+    model = zoo._randomised(keras.Model(picture, L.Dense(2)(L.GlobalAveragePooling2D()(x))))
+    found = gradients.full_gradients(model, zoo.pictures(2)[:, :8, :8], 1)
+    np.testing.assert_allclose(total(found), model(zoo.pictures(2)[:, :8, :8]).numpy()[:, 1], rtol=1e-5)
+    assert np.isfinite(gradients.fullgrad(model, zoo.pictures(1)[:, :8, :8], 1)).all()
+
+
+def test_a_loop_has_no_known_bias():
+    picture = keras.Input((8, 8, 3))
+    x = L.GRU(4, name="rows")(L.Reshape((8, 24))(picture))
+    with pytest.raises(ValueError, match="'rows' .GRU.: TensorFlow cannot compute its linear part"):
+        gradients.fullgrad(keras.Model(picture, L.Dense(2)(x)), np.zeros((1, 8, 8, 3)), 0)
+
+
+@pytest.mark.parametrize("method", [gradients.guided_backprop, gradients.deconv_backprop])
+def test_a_relu_out_of_reach_is_named(method):
+    class Block(L.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(3, 3, shape[-1], 4), name="kernel")
+
+        def call(self, x):
+            return tf.nn.relu(tf.nn.conv2d(x, self.kernel, 1, "VALID"))
+
+    picture = keras.Input((8, 8, 3))
+    x = L.ReLU()(L.Conv2D(4, 3)(Block(name="block")(picture)))
+    with pytest.raises(ValueError, match="ReLUs inside of 'block'"):
+        method(keras.Model(picture, L.Dense(2)(L.Flatten()(x))), np.ones((8, 8, 3)), 0)

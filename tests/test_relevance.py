@@ -1,6 +1,7 @@
 """Relevance propagation and DeepLIFT: each rule against its formula as a loop, the sums, and what is refused."""
 
 import gc
+import warnings
 import weakref
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from helpers import images as pictures_of
 from helpers import models, relevance, submodels
+from helpers.attribution import rules
 
 from . import zoo
 
@@ -528,7 +530,7 @@ def test_layers_without_a_rule_are_refused_by_name(layer, message, lifts):
         ({"first": "box", "limits": 3}, "give .lowest, highest."),
         ({"first": "box", "limits": (np.zeros(2), 1)}, "one for each of the 3 channels"),
         ({"limits": (0, 1)}, "are for first='box', and first is 'flat'"),
-        ({"batch": 0}, "batch is 0"),
+        ({"batch": 0}, "batch=0"),
     ],
 )
 def test_bad_input(options, message):
@@ -565,3 +567,99 @@ def test_nothing_is_changed_compiled_twice_or_kept_alive():
     del model
     gc.collect()
     assert gone() is None
+
+
+# ------------------------------------------------------------------------------------ rules and networks of one's own
+
+
+def ends_in_classes(preprocess, size=12, activation="relu"):
+    """What comes before the first layer, and a small network behind it."""
+    keras.utils.set_random_seed(0)
+    picture = keras.Input((size, size, 3))
+    x = L.Conv2D(6, 3, activation=activation, name="conv")(preprocess(picture))
+    return keras.Model(picture, L.Dense(4, name="dense")(L.GlobalAveragePooling2D()(x)))
+
+
+def test_a_rule_of_ones_own_is_used_for_every_layer_with_a_kernel():
+    model, x = ends_in_classes(lambda x: L.Conv2D(5, 3, activation="relu")(x)), zoo.pictures(2)[:, :12, :12]
+    given = []
+
+    def epsilon(layer, x, relevance, options):
+        given.append(layer.kernel.shape.rank)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            z = layer.apply(x, layer.kernel) + layer.bias
+        ratio = relevance / (z + options.epsilon * tf.where(z < 0, -1.0, 1.0))
+        return x * tape.gradient(z, x, output_gradients=ratio)
+
+    options = {"epsilon": 0.1}
+    wanted = relevance.lrp(model, x, 1, rule="epsilon", **options)
+    np.testing.assert_allclose(relevance.lrp(model, x, 1, rule=epsilon, **options), wanted, atol=1e-6)
+    assert given == [2, 4, 4]
+    relevance.lrp(model, x, 1, rule=epsilon, epsilon=0.2)
+    assert given == [2, 4, 4]  # nothing is compiled again for the same function or for other numbers
+    flat = relevance.lrp(model, x, 1, rule="epsilon", first="flat", **options)
+    own = relevance.lrp(model, x, 1, rule=epsilon, first=rules.flat, **options)
+    np.testing.assert_allclose(own, flat, atol=1e-6)
+
+
+def test_other_numbers_of_a_rule_add_nothing_to_the_model():
+    model, x = ends_in_classes(L.Conv2D(4, 3, activation="relu")), zoo.pictures(1)[:, :12, :12]
+    one = relevance.lrp(model, x, 1, gamma=0.1)
+    count = len(model.__dict__["_helpers_cache"].built)
+    assert np.abs(relevance.lrp(model, x, 1, gamma=0.7) - one).max() > 0
+    assert len(model.__dict__["_helpers_cache"].built) == count
+
+
+FAMILIES = ["vgg16", "resnet", "mobilenet_v2", "densenet", "inception_v3", "efficientnet", "convnext"]
+PREPROCESSING = {name: getattr(keras.applications, name).preprocess_input for name in FAMILIES} | {
+    "x / 255": lambda x: x / 255.0,
+    "x / 127.5 - 1": lambda x: x / 127.5 - 1,
+    "Rescaling": L.Rescaling(1 / 127.5, offset=-1),
+    "Normalization": L.Normalization(mean=[100.0, 110, 120], variance=[3e3, 2e3, 1e3]),
+    "Resizing": L.Resizing(9, 9),
+    "CenterCrop": L.CenterCrop(8, 8),
+}
+
+
+@pytest.mark.parametrize("name", PREPROCESSING)
+def test_preprocessing_in_the_graph_is_passed(name):
+    preprocess = PREPROCESSING[name]
+    model = ends_in_classes(preprocess)
+    x = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3)).astype("float32")
+    behind = keras.Model(
+        seen := keras.Input(model.get_layer("conv").input.shape[1:]),
+        model.layers[-1](model.layers[-2](model.get_layer("conv")(seen))),
+    )
+    wanted = relevance.lrp(behind, np.asarray(keras.Model(model.input, model.get_layer("conv").input)(x)), 1)
+    found = relevance.lrp(model, x, 1)
+    if wanted.shape == found.shape:  # each value scaled and shifted by itself, or channels in another order
+        np.testing.assert_allclose(found[..., ::-1] if name in ("vgg16", "resnet") else found, wanted, atol=1e-5)
+    np.testing.assert_allclose(found.sum((1, 2, 3)), wanted.sum((1, 2, 3)), rtol=1e-3, atol=1e-5)
+    lifted = relevance.deep_lift(model, x, 1)
+    np.testing.assert_allclose(lifted.sum((1, 2, 3)), (model(x) - model(0 * x)).numpy()[:, 1], rtol=1e-3, atol=1e-5)
+
+
+def test_the_same_function_inside_of_a_layer_or_behind_it():
+    x = zoo.pictures(1)[:, :12, :12]
+    for inside, function in ((L.ReLU(negative_slope=0.3), L.ReLU(negative_slope=0.3)), (tf.nn.relu, L.ReLU())):
+        one = ends_in_classes(lambda x: x, activation=inside)
+        keras.utils.set_random_seed(0)
+        picture = keras.Input((12, 12, 3))
+        conv, dense = L.Conv2D(6, 3, name="conv"), L.Dense(4)
+        other = keras.Model(picture, dense(L.GlobalAveragePooling2D()(function(conv(picture)))))
+        other.set_weights(one.get_weights())
+        for rule in ("composite", "gamma", "zplus", "alpha_beta", "epsilon"):
+            wanted = relevance.lrp(other, x, 1, rule=rule)
+            np.testing.assert_allclose(relevance.lrp(one, x, 1, rule=rule), wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_deep_lift_says_when_a_bent_target_function_makes_it_miss():
+    model, x = ends_in_classes(lambda x: x), 3 * zoo.pictures(2)[:, :12, :12]
+    here, there = model(x).numpy()[:, 1], model(0 * x).numpy()[:, 1]
+    middle = float(0.49 * here[0] + 0.51 * there[0])
+    with pytest.warns(UserWarning, match="add up to.*the scores change by.*has a bend"):
+        relevance.deep_lift(model, x, lambda y: tf.abs(y[:, 1] - middle))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        relevance.deep_lift(model, x, lambda y: tf.square(y[:, 1] - middle))

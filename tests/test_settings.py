@@ -6,20 +6,33 @@ import re
 import subprocess
 import sys
 
+import pytest
+from jupyter_core.paths import jupyter_config_path
+
 from tests.tools import notebook as nb
 from tests.tools import settings
 
 README = (nb.ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_server_finds_the_settings_in_its_environment(tmp_path):
-    """However it is started. (Voilà proves it in a browser, with a page that takes long.)"""
-    settings.write(tmp_path / "etc" / "jupyter")
-    found = {"JUPYTER_CONFIG_PATH": str(tmp_path / "etc" / "jupyter"), "JUPYTER_CONFIG_DIR": str(tmp_path / "none")}
-    command = [sys.executable, "-m", "jupyter_server", "--show-config-json"]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **found}, capture_output=True, text=True)
+# What a server does that is started without any option.
+STARTED = {
+    "jupyterlab": "from jupyter_server.serverapp import ServerApp; app = ServerApp(); app.load_config_file()",
+    "voila": "from voila.app import Voila; app = Voila(); app.load_config_file('voila', path=app.config_file_paths)",
+}
+
+
+@pytest.mark.parametrize("server", STARTED)
+def test_a_server_finds_the_settings_in_its_environment(tmp_path, server):
+    """Without the size, a server drops a picture above 10 MB without a word, however it was started."""
+    settings.write(tmp_path)
+    found = {"JUPYTER_CONFIG_PATH": str(tmp_path), "JUPYTER_CONFIG_DIR": str(tmp_path / "none")}
+    code = f"import json; {STARTED[server]}; print(json.dumps(app.tornado_settings))"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **found}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["ServerApp"]["tornado_settings"] == settings.TORNADO
+    assert json.loads(done.stdout) == settings.TORNADO
+    [folder] = settings.write.__defaults__
+    assert str(folder) in jupyter_config_path()
 
 
 def test_what_others_have_set_is_kept(tmp_path):

@@ -602,3 +602,4 @@ def test_activity_equals_its_definition():
         assert numbers.dead == pytest.approx((maps.reshape(-1, maps.shape[-1]) == 0).all(0).mean())
         assert numbers.energy == pytest.approx((maps**2).mean(), rel=1e-5)
     assert found["conv1"].dead >= 1 / 6
+    assert list(units.activity(model, pictures, ["relu2", "conv1"])) == ["relu2", "conv1"]

@@ -14,6 +14,7 @@ from ..submodels import engine, taps
 from ..submodels.graph import trace
 from ..submodels.kinds import is_function, is_idle
 from . import shared
+from .targets import AGAINST, classes, only
 
 
 def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False, batch=16):
@@ -26,11 +27,8 @@ def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False,
         model, images, layer, upsample, rectify, batch: as for `grad_cam`.
         target: None, an int, or one int for each picture. A function has no class whose weights could be read.
 
-    Returns:
-        Map, signed, in units of the logit: the mean of the layer's own grid is logit − bias.
-
-    Raises:
-        ValueError: as `grad_cam`; another head, with the layer that is in the way; a function as target.
+    Returns, raises: as `grad_cam`; signed, in units of the logit: the mean of the layer's own grid is logit − bias.
+        Refused is another head, with the layer that is in the way, and a function as target.
     """
     if callable(target):
         raise ValueError("CAM reads the weights of one class; for a function as target use cam.grad_cam.")
@@ -39,7 +37,7 @@ def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False,
 
     def draw(row, name, maps):
         weights = kernels[name][:, max(task.targets[row], 0)]
-        return maps @ (-weights if task.targets[row] == shared.AGAINST else weights)
+        return maps @ (-weights if task.targets[row] == AGAINST else weights)
 
     return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
 
@@ -48,8 +46,7 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
     """Which places speak for a class, in any network? (Selvaraju et al. 2017, arXiv:1610.02391)
 
     w_k = mean of g_k over all places: how fast the score grows if the channel is turned up everywhere. One forward
-    pass, and a backward pass down to the layer. Where the head is global pooling and Dense this is CAM divided
-    by the number of places.
+    pass, and a backward pass down to the layer. If the head is global pooling and Dense: CAM by the number of places.
 
     Args:
         model: a `keras.Model` that is a graph of layers, with one input. Explained is what it puts out: take
@@ -57,8 +54,8 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
         images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it.
         target: None (each picture's own answer: its top class, or of one sigmoid below 0.5 the negative of the output),
             an int, one int for each picture, or a function `outputs → (B,)` in TensorFlow operations.
-        layer: a layer with output `(B, h, w, K)`, by its name; None for the last one that has more than one place and
-            comes after a kernel. A list fuses several layers: each map is enlarged and divided by its own largest
+        layer: a layer with output `(B, h, w, K)`, by name, place or itself; None for the last one after a kernel that
+            has more than one place. A list fuses several: each map is enlarged and divided by its own largest
             magnitude, then their mean is taken, so that the result is at most 1.
         upsample: True for maps at the size of the picture (bilinear), False for the layer's own grid.
         rectify: True keeps what speaks for the score and sets the rest to zero, False keeps the sign.
@@ -71,7 +68,6 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
         ValueError: no such layer, or one without spatial axes; a network without a spatial layer; no layer at all;
             `upsample=False` with layers of different grids; a wrong target or wrong pictures (`shared.prepare`).
     """
-
     return _by_gradient(_averaged, model, images, target, layer, upsample, rectify, batch)
 
 
@@ -154,27 +150,22 @@ def finer_cam(
             None for 3, or for all others where there are fewer.
         gamma: strength of the comparison, 0 or more.
 
-    Returns:
-        Map, as `grad_cam`.
-
-    Raises:
-        ValueError: as `grad_cam`; a function as target; a network with one output; `compare` below 1, too large, not
-            classes, or with the target among them; a negative gamma.
+    Returns, raises: as `grad_cam`. Refused is a function as target, a network with one output, and `compare` below 1,
+        too large, not classes, or with the target among them.
     """
     if callable(target):
         raise ValueError("Finer-CAM compares classes, and a function has none: use cam.grad_cam with this function.")
-    gamma, listed = checks.real(gamma, "gamma", least=0), np.ndim(compare) > 0
-    task, layers = _prepare(model, images, target, layer, resolve=listed)
-    rivals = _rivals(model, compare, task.targets)
+    gamma = checks.real(gamma, "gamma", least=0)
+    task, layers = _prepare(model, images, target, layer, resolve=np.ndim(compare) > 0)
+    count, listed = _rivals(model, compare, task.targets)
     # What is compared, and how strongly, travels with each picture: one compiled function serves them all.
-    rows = np.tile(np.r_[gamma, rivals], (len(task.images), 1))
-    score = _compared if listed else _told_apart
-    task = task._replace(score=score, key=score, targets=np.c_[task.targets, rows].astype("float32"))
+    rows = np.tile(np.r_[gamma, count, listed], (len(task.images), 1))
+    task = task._replace(score=_apart, key=_apart, targets=np.c_[task.targets, rows].astype("float32"))
     return _answer(task, _maps(task, layers, "finer_cam", _averaged, batch), upsample, rectify)
 
 
 def _rivals(model, compare, targets):
-    """The classes that are compared with the target, or how many there are to be: ints."""
+    """How many classes are compared, and which ones, `(classes,)` 0 or 1; none for those that come nearest."""
     classes = model.outputs[0].shape[-1]
     if classes == 1:
         raise ValueError(f"Finer-CAM compares classes, and {model.name!r} has one output: use cam.grad_cam.")
@@ -183,33 +174,24 @@ def _rivals(model, compare, targets):
         raise ValueError(f"compare={compare!r}: give a number of classes, or a list of classes.")
     if np.ndim(compare) == 0:
         if not 1 <= rivals[0] < classes:
-            raise ValueError(
-                f"compare={compare!r}: besides the target there are {classes - 1} classes: 1 to that many."
-            )
-    elif not (0 <= rivals.min() and rivals.max() < classes):
+            raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes.")
+        return rivals[0], np.zeros(classes)
+    if not (0 <= rivals.min() and rivals.max() < classes):
         raise ValueError(f"compare={compare!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
-    elif np.isin(targets, rivals).any():
+    if np.isin(targets, rivals).any():
         raise ValueError(f"compare={compare!r} has the target itself: a class cannot be told from itself.")
-    return rivals
+    return 0, np.isin(np.arange(classes), rivals)
 
 
-def _compared(outputs, rows):
-    """The score that Finer-CAM explains; rows are (target, γ, classes to compare with …)."""
-    outputs = tf.cast(shared.only(outputs), "float32")
-    own = tf.gather(outputs, tf.cast(rows[:, 0], "int32"), batch_dims=1)
-    return own - rows[:, 1] * tf.reduce_mean(tf.gather(outputs, tf.cast(rows[:, 2:], "int32"), batch_dims=1), -1)
-
-
-def _told_apart(outputs, rows):
-    """The same with the nearest classes; rows are (target or `OWN`, γ, how many)."""
-    outputs = tf.cast(shared.only(outputs), "float32")
-    targets = shared.classes(outputs, tf.cast(rows[:, 0], "int32"))
+def _apart(outputs, rows):
+    """The score that Finer-CAM explains; rows are (target or `OWN`, γ, *what `_rivals` gives)."""
+    outputs = tf.cast(only(outputs), "float32")
+    targets = classes(outputs, tf.cast(rows[:, 0], "int32"))
     own = tf.gather(outputs, targets, batch_dims=1)
     distance = tf.where(tf.one_hot(targets, outputs.shape[-1]) > 0, np.inf, tf.abs(outputs - own[:, None]))
-    nearest = tf.math.top_k(-distance, tf.cast(rows[0, 2], "int32")).indices
-    return _compared(
-        outputs, tf.concat([tf.cast(targets, "float32")[:, None], rows[:, 1:2], tf.cast(nearest, "float32")], 1)
-    )
+    nearest = tf.cast(tf.argsort(tf.argsort(distance)), "float32") < rows[:, 2:3]
+    chosen = tf.cast(nearest, "float32") + rows[:, 3:]
+    return own - rows[:, 1] * tf.reduce_sum(chosen * outputs, -1) / tf.reduce_sum(chosen, -1)
 
 
 def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, center=False, batch=16):
@@ -225,11 +207,7 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
         center: True subtracts from each channel its mean over the places first, so that v is the first principal
             component in the strict sense; the paper does not, other programs do.
 
-    Returns:
-        Map, as `grad_cam`.
-
-    Raises:
-        ValueError: as `grad_cam`.
+    Returns, raises: as `grad_cam`.
     """
     task, layers = _prepare(model, images, _no_class if target is None else target, layer)
 
@@ -252,7 +230,7 @@ def _first_component(matrix):
 
 
 def _no_class(outputs):
-    return tf.zeros(tf.shape(shared.only(outputs))[0])
+    return tf.zeros(tf.shape(only(outputs))[0])
 
 
 def score_cam(
@@ -279,14 +257,9 @@ def score_cam(
             probabilities.
         channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
         baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
-        batch: masks computed at a time; memory does not grow with the number of channels.
-        progress: show a bar.
+        batch, progress: masks computed at a time, which bounds the memory; show a bar.
 
-    Returns:
-        Map, as `grad_cam`.
-
-    Raises:
-        ValueError: as `grad_cam`; `channels` below 1 or more than there are; a baseline of another shape.
+    Returns, raises: as `grad_cam`. Refused are `channels` below 1 or above what there is, a baseline of another shape.
     """
     task, layers = _prepare(model, images, target, layer, resolve=True)
     behind = shared.baseline(task, baseline)
@@ -335,14 +308,9 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
     Args:
         model, images, target, layer, upsample, rectify: as for `grad_cam`.
-        batch: channels computed at a time; memory does not grow with their number.
-        progress: show a bar.
+        batch, progress: channels computed at a time, which bounds the memory; show a bar.
 
-    Returns:
-        Map, as `grad_cam`. Zeros where y is exactly zero.
-
-    Raises:
-        ValueError: as `grad_cam`.
+    Returns, raises: as `grad_cam`. Zeros where y is exactly zero.
     """
     task, layers = _prepare(model, images, target, layer, resolve=True)
     return _answer(task, {name: _ablation(task, name, batch, progress) for name in layers}, upsample, rectify)
@@ -350,8 +318,7 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
 def _ablation(task, layer, batch, progress):
     """The maps of Ablation-CAM for one layer."""
-    body, head = taps.cut(task.model, layer)
-    score = task.score
+    (body, head), score = taps.cut(task.model, layer), task.score
 
     def ablated(channels, target, maps, *others):
         count = tf.shape(channels)[0]
@@ -366,13 +333,9 @@ def _ablation(task, layer, batch, progress):
             maps, row = tensors[0], len(found)
             given = [tf.constant(x) for x in (task.targets[row], *tensors)]
             active = np.flatnonzero(maps.any((0, 1)))
-            scores = engine.run(
-                lambda channels, given=given: function(channels, *given),
-                np.concatenate([[-1], active]).astype("int32"),  # channel −1 is none: the score as it is
-                batch=batch,
-                progress=progress,
-                label=f"Ablation-CAM {layer}, picture {row + 1} of {len(task.images)}",
-            )
+            rows = np.r_[-1, active].astype("int32")  # channel −1 is none: the score as it is
+            options = {"label": f"Ablation-CAM {layer}, picture {row + 1} of {len(task.images)}", "progress": progress}
+            scores = engine.run(lambda chosen, given=given: function(chosen, *given), rows, batch=batch, **options)
             drops = np.divide(scores[0] - scores[1:], abs(scores[0]), where=scores[0] != 0, out=np.zeros(len(active)))
             found.append(maps[..., active] @ drops)
     return np.stack(found)
@@ -384,14 +347,7 @@ def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
     Guided backpropagation × Grad-CAM, enlarged to the size of the picture: the first is sharp and knows hardly anything
     of the class, the second knows the class and is coarse.
 
-    Args:
-        model, images, target, layer, rectify: as for `grad_cam`; the network needs ReLUs.
-
-    Returns:
-        float32 of the shape of `images`, signed.
-
-    Raises:
-        ValueError: as `grad_cam`, and as `submodels.relu_rule` for a network without ReLU.
+    Args, returns, raises: as `grad_cam`, and as `submodels.relu_rule`; float32 of the shape of `images`, signed.
     """
     from .gradients import guided_backprop
 
@@ -445,23 +401,22 @@ def _by_picture(task, layers, draw, batch):
 def class_weights(model, layer):
     """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer, as numpy.
 
-    Layers that do nothing at inference may come in between, and an activation at the end.
-
-    Raises:
-        ValueError: any other head, with what is in the way and what to use instead.
+    Layers that do nothing at inference may come in between, and an activation at the end. A 1×1 convolution of a single
+    place is a Dense layer. Any other head is refused, with what is in the way and what to use instead.
     """
     graph = trace(model)
     tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None
-    while tensor is not shared.only(graph.outputs) and not reason:
+    while tensor is not only(graph.outputs) and not reason:
         readers = graph.readers(tensor)
         call, after = readers[0], readers[0].outputs
-        kind, dense = type(call.operation), _dense_kernel(call.operation)
+        operation, kind = call.operation, type(call.operation)
+        single = kind is keras.layers.Conv2D and operation.kernel_size == (1, 1) and operation.groups == 1
         if len(readers) > 1:
             reason = f"the way forks to {', '.join(repr(reader.name) for reader in readers if reader)}"
         elif kind is keras.layers.GlobalAveragePooling2D and not pooled:
             pooled = True
-        elif pooled and kernel is None and dense is not None:
-            kernel = dense
+        elif pooled and kernel is None and (single or kind is keras.layers.Dense):
+            kernel = np.asarray(operation.kernel, "float32").reshape(operation.kernel.shape[-2:])
         elif pooled and kind in (keras.layers.Flatten, keras.layers.Reshape):
             reason = None if after.shape[-1] == tensor.shape[-1] else f"{call.name!r} mixes channels"
         elif not (is_idle(call) or kernel is not None and is_function(call)):
@@ -471,17 +426,9 @@ def class_weights(model, layer):
         raise ValueError(
             f"CAM needs global average pooling and one Dense layer right after {layer!r}, and in model {model.name!r} "
             f"{reason or 'the network ends without them'}. Use cam.grad_cam, which is the same but for a factor and "
-            "works with any head, or cam.hires_cam, whose signed map adds up to the score wherever the "
-            "head is linear."
+            "works with any head, or cam.hires_cam, whose signed map adds up to the score where the head is linear."
         )
     return kernel
-
-
-def _dense_kernel(operation):
-    """The kernel `(in, out)` of a Dense layer, or of a 1×1 convolution, which is one for a map of a single place."""
-    single = type(operation) is keras.layers.Conv2D and operation.kernel_size == (1, 1) and operation.groups == 1
-    if single or type(operation) is keras.layers.Dense:
-        return np.asarray(operation.kernel, "float32").reshape(operation.kernel.shape[-2:])
 
 
 def _weighted(maps, weights):
@@ -499,10 +446,5 @@ def _answer(task, found, upsample, rectify):
     grids = {name: one.shape[1:] for name, one in zip(found, maps, strict=True)}
     if len(set(grids.values())) > 1:
         raise ValueError(f"Layers of different grids, {grids}, have no common one: upsample=True fuses them.")
-    return task.answer(np.mean([one / _largest(one) for one in maps], 0))
-
-
-def _largest(maps):
-    """The largest magnitude of each map `(B, 1, 1)`, 1 where there is nothing but zeros."""
-    largest = np.abs(maps).max((1, 2), keepdims=True)
-    return np.where(largest > 0, largest, 1)
+    largest = [np.abs(one).max((1, 2), keepdims=True) for one in maps]  # a map of nothing but zeros stays one
+    return task.answer(np.mean([one / np.where(most > 0, most, 1) for one, most in zip(maps, largest, strict=True)], 0))

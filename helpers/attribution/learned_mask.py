@@ -34,31 +34,28 @@ def meaningful_perturbation(
 
         max(0, s(m))  +  area · mean(1 − m)  +  smoothness · mean |∇m|³
 
-    with s(m) = (f(x with m) − f(fill)) / (f(x) − f(fill)), 1 for the picture and 0 for the fill alone; to go below the
-    fill earns nothing. The mask is coarse, and the picture is moved a little in each step, so that the mask does not
-    become an adversarial pattern.
+    with s(m) = (f(x with m) − f(fill)) / (f(x) − f(fill)), 1 for the picture and 0 for the fill alone. The mask is
+    coarse, and the picture is moved a little in each step, so that it does not become an adversarial pattern.
 
     Args:
         model, images, target, fill, seed, progress: as for `occlusion`; the network must have a gradient.
         cells: of the mask along each side, or (down, across); None for 28, at most one for each pixel.
         steps, learning_rate: of Adam, one gradient a step.
-        area, smoothness: what it costs to remove all, and edges in the mask; the whole fall of the score is worth 1.
-        jitter: the picture is moved by up to so many pixels, around the border, all pictures alike.
-        batch: pictures in one pass.
+        area, smoothness: price of removing all, and of edges; the whole fall of the score is worth 1.
+        jitter, batch: the picture is moved by up to so many pixels, around the border; pictures in one pass.
 
     Returns:
-        `(B, H, W)` float32 between 0 and 1: 1 − m, how much of each pixel is removed. Zeros for a picture whose score
-        is not above that of its fill: there is nothing to remove, and a warning says so.
+        `(B, H, W)` float32 between 0 and 1: 1 − m, how much of each pixel is removed. Zeros, and a warning, for a
+        picture whose score is not above that of its fill.
 
-    Raises:
-        ValueError: as `occlusion`; more cells than pixels, numbers out of range, a score without a gradient.
+    Raises: as `occlusion`; for more cells than pixels, numbers out of range, a score without a gradient.
     """
     task = shared.prepare(model, images, target)
     size = task.images.shape[1:3]
     cells = checks.pair([min(28, side) for side in size] if cells is None else cells, "cells", most=size)
-    steps, jitter, batch = (checks.whole(*one) for one in ((steps, "steps"), (jitter, "jitter", 0), (batch, "batch")))
-    weights = [checks.real(learning_rate, "learning_rate", above=0)]
-    weights += [checks.real(area, "area", least=0), checks.real(smoothness, "smoothness", least=0)]
+    steps, jitter, batch = checks.whole(steps, "steps"), checks.whole(jitter, "jitter", 0), checks.whole(batch, "batch")
+    prices = [checks.real(area, "area", least=0), checks.real(smoothness, "smoothness", least=0)]
+    weights = [checks.real(learning_rate, "learning_rate", above=0), *prices]
     fills = masking.fills(task, fill, seed)
     clean, _ = engine.run(
         shared.gradients(task), task.images, task.targets, batch=batch
@@ -66,10 +63,10 @@ def meaningful_perturbation(
     filled = engine.run(shared.scores(task), fills, task.targets, batch=batch)
     idle = np.flatnonzero(clean - filled <= 1e-6 * np.abs(clean))
     if len(idle):
-        warnings.warn(
-            f"There is nothing to remove from pictures {idle.tolist()}: their score is not above that of their fill.",
-            stacklevel=2,
+        words = (
+            f"There is nothing to remove from pictures {idle.tolist()}: their score is not above that of their fill."
         )
+        warnings.warn(words, stacklevel=2)
     moves = np.random.default_rng(seed).integers(-jitter, jitter + 1, (steps, 2)).astype("int32")
     masks = _descended(task, (task.images, fills, task.targets, clean, filled), cells, moves, weights, batch, progress)
     masks[idle] = 1

@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from .. import checks
 from . import incremental, masking, shared
+from .targets import only
 
 ALSO = {  # what a pass can give besides the scores
-    "classes": lambda outputs, *_: tf.argmax(outputs, -1, "int32"),
-    "outputs": lambda outputs, *_: outputs,
+    "classes": lambda outputs, *_: tf.argmax(only(outputs), -1, "int32"),
+    "outputs": lambda outputs, *_: only(outputs),
 }
 
 

@@ -59,9 +59,8 @@ def lrp(
         model, images, target: as for all methods (`shared.prepare`). A final softmax or sigmoid is left out: an
             int means that logit. With a function s of the outputs, R starts as ∂s/∂logit · logit for each logit.
         rule: one of the above, or a function of your own, `rule(layer, x, relevance, options)` → relevance of `x`, for
-            every layer with a kernel; `attribution.rules` has all of these, 1 to 10 lines each, to start from. There
-            `layer(x)` is z, `layer.apply(x, kernel)` is z with another kernel and no bias, and `options` has the
-            numbers below.
+            every layer with a kernel, as those in `attribution.rules`: `layer(x)` is z, `layer.apply(x, kernel)` that
+            with another kernel and no bias, `options` has the numbers below.
         first: rule of the first layer with a kernel, whose inputs are pixels: `"flat"` (everything that a unit sees
             gets the same share), `"w2"` (shares w²), `"box"` (shares x w − l w⁺ − h w⁻, with pixels between l and h),
             a function, None (no other than `rule`), or `"auto"`: flat in the composite, else None.
@@ -82,9 +81,8 @@ def lrp(
     """
     if first == "auto":
         first = "flat" if rule == "composite" else None
-    rules = _checked(rule, first)
-    numbers = _checked_numbers(epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta)
-    return _propagate(model, images, target, *rules, numbers, limits, layers, batch)
+    numbers = _checked(rule, first, epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta)
+    return _propagate(model, images, target, rule, first, numbers, limits, layers, batch)
 
 
 def deep_taylor(model, images, target=None, *, first="box", limits=None, layers=None, batch=16):
@@ -130,8 +128,8 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     """
     task = shared.prepare(model, images, target)
     reference = shared.baseline(task, baseline)
-    network, steps = _opened(task, rulebook.refuse_without_multiplier)
-    graph, wanted, score = trace(network), _wanted(network, layers), _score(task)
+    graph, steps = _opened(task, rulebook.refuse_without_multiplier)
+    wanted, score = _wanted(graph, layers), _score(task)
 
     def backward(pictures, targets, baselines):
         values = _forward(graph, steps, tf.concat([pictures, baselines], 0))
@@ -148,6 +146,12 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
 
     function = shared.compiled(task, ("deep_lift", tuple(wanted)), backward)
     pixels, inside, scores = engine.run(function, task.images, task.targets, reference, batch=batch)
+    _tell_gap(pixels, scores)
+    return _answer(task, layers, pixels, inside)
+
+
+def _tell_gap(pixels, scores):
+    """Warn where contributions miss the difference of the scores `(B, 2)`, of picture and baseline, by too much."""
     sums, changes = pixels.sum((1, 2, 3), dtype="float64"), scores[:, 0] - scores[:, 1]
     sizes = (
         np.abs(changes),
@@ -158,20 +162,15 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
         warnings.warn(
             f"The contributions add up to {sums}, and the scores change by {changes}: between the two outputs the "
             "target function has a bend (a maximum, a threshold) that the average of its gradients does not hit.",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return _answer(task, layers, pixels, inside)
 
 
-def _checked(rule, first):
+def _checked(rule, first, **numbers):
     if not callable(rule):
         checks.choose(rule, RULES, "rule", "Or give a function (layer, x, relevance, options).")
     if first is not None and not callable(first):
         checks.choose(first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
-    return rule, first
-
-
-def _checked_numbers(**numbers):
     numbers = {name: checks.real(value, name, least=0) for name, value in numbers.items()}
     if abs(numbers["alpha"] - numbers["beta"] - 1) > 1e-6:
         raise ValueError(
@@ -186,8 +185,8 @@ def _propagate(model, images, target, rule, first, numbers, limits, layers, batc
     if limits is not None and first != "box":
         raise ValueError(f"limits={limits!r} are for first='box', and first is {first!r}: leave them out.")
     task = shared.prepare(model, images, target, resolve=False)
-    network, steps = _opened(task, rulebook.refuse_without_rule)
-    graph, wanted = trace(network), _wanted(network, layers)
+    graph, steps = _opened(task, rulebook.refuse_without_rule)
+    wanted = _wanted(graph, layers)
     # A class is its logit, whatever follows it; a reader's function is one of what the model puts out.
     logit = task.score
     score = (lambda outputs, targets: logit(outputs[0], targets)) if task.key is None else _score(task)
@@ -236,22 +235,23 @@ def _answer(task, layers, pixels, inside):
 
 
 def _opened(task, refuse):
-    """The network without its final softmax, and its calls as steps; `refuse` looks at each."""
+    """The graph of the network without its final softmax, and its calls as steps; `refuse` looks at each."""
 
     def build():
-        network = submodels.logits(task.model)
-        return network, rulebook.plan(trace(network))
+        graph = trace(submodels.logits(task.model))
+        return graph, rulebook.plan(graph)
 
-    network, steps = cached(task.model, "relevance", build)
+    graph, steps = cached(task.model, "relevance", build)
     for step in steps:
         refuse(step)
-    return network, steps
+    return graph, steps
 
 
-def _wanted(network, layers):
-    names = [layers] if isinstance(layers, str) else layers or ()
-    names = submodels.layer_names(network) if layers == "all" else names
-    return {name: trace(network).tensor(name) for name in names}
+def _wanted(graph, layers):
+    if layers == "all":
+        layers = [call.name for call in graph.calls if isinstance(call.operation, keras.layers.Layer)]
+    given = layers if isinstance(layers, (list, tuple)) else [] if layers is None else [layers]
+    return {graph.named(layer): graph.tensor(layer) for layer in given}
 
 
 def _score(task):

@@ -17,10 +17,7 @@ from ..pictures import images as pictures
 from ..submodels import engine, folding, taps
 from ..submodels.graph import trace
 from ..submodels.memory import cached
-
-OWN = -1  # the target that stands for: whatever class is the most probable in this very pass
-AGAINST = -(2**31)  # the target that stands for: the negative of the only output, where one sigmoid answered no
-_SHAPE = "return one score for each picture, (B,), whatever their number"
+from .targets import AGAINST, ONE_EACH, check, check_function, logit, one_sigmoid, only, score_of
 
 
 class Task(NamedTuple):
@@ -70,92 +67,15 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
         network = model
     network = _of_floats(network, batch)
     if callable(target):
-        _check_function(model, target)
-        return Task(network, batch, np.zeros(len(batch), "int32"), _score_of(target), single, target)
-    task = Task(network, batch, _checked_targets(model, target, len(batch)), _logit, single, None)
-    binary = ends_in_one_sigmoid(model)
+        check_function(model, target)
+        return Task(network, batch, np.zeros(len(batch), "int32"), score_of(target), single, target)
+    task = Task(network, batch, check(model, target, len(batch)), logit, single, None)
+    binary = one_sigmoid(model)
     if target is None and (resolve or binary):
         outputs = only(engine.run(network, batch))
         answers = np.where(outputs[:, 0] < 0.5, AGAINST, 0) if binary else outputs.argmax(-1)
         task = task._replace(targets=answers.astype("int32"))
     return task
-
-
-def only(outputs):
-    """The one output of a network, which may come in a dict or a list."""
-    return keras.tree.flatten(outputs)[0]
-
-
-def classes(outputs, targets):
-    """The targets `(B,)`, with the most probable class in place of `OWN`."""
-    return tf.where(targets == OWN, tf.argmax(only(outputs), -1, targets.dtype), targets)
-
-
-def _logit(outputs, targets):
-    index = classes(outputs, targets)
-    values = tf.gather(only(outputs), tf.maximum(index, 0), batch_dims=1)
-    return tf.cast(tf.where(index == AGAINST, -values, values), "float32")
-
-
-def _score_of(function):
-    def score(outputs, targets):
-        values = tf.cast(function(outputs), "float32")
-        tf.debugging.assert_equal(tf.shape(values), tf.shape(only(outputs))[:1], f"The target function: {_SHAPE}.")
-        return values
-
-    return score
-
-
-def _check_function(model, function):
-    """Refuse a target function whose scores are not one for each picture, as far as shapes tell: of 2, and of 97."""
-    last = cached(model, "target function", dict)
-    if last.get("function") is function:
-        return
-    outputs = trace(model).outputs
-    for count in (2, 97):
-        specs = keras.tree.map_structure(lambda x, n=count: tf.TensorSpec((n, *x.shape[1:]), x.dtype), outputs)
-        trial = tf.function(lambda given: tf.convert_to_tensor(function(given)), autograph=False)
-        try:
-            shape = trial.get_concrete_function(specs).output_shapes
-        except Exception as error:  # whatever a reader's function raises
-            raise ValueError(
-                f"The target function fails on the outputs of {count} pictures: {error}. Write it in TensorFlow "
-                f"operations, and {_SHAPE}."
-            ) from error
-        if not shape.is_compatible_with((count,)):
-            raise ValueError(f"The target function returns shape {shape} for {count} pictures: {_SHAPE}.")
-    last["function"] = function
-
-
-def _checked_targets(model, target, count):
-    """One class for each picture, `(B,)` int32."""
-    how = "Give a function of the outputs instead, for instance target=lambda outputs: …"
-    shapes = [tuple(x.shape) for x in model.outputs]
-    if len(shapes) > 1:
-        raise ValueError(f"Model {model.name!r} has {len(shapes)} outputs, {shapes}: which one is meant? {how}")
-    if len(shapes[0]) != 2:
-        raise ValueError(
-            f"Model {model.name!r} puts out {shapes[0]}, not one number for each class, so there is no class to "
-            f"explain. {how}, such as target=lambda maps: tf.reduce_mean(maps[..., 3], axis=(1, 2))."
-        )
-    if target is None:
-        return np.full(count, OWN, "int32")
-    given = np.asarray(target)
-    if given.dtype.kind not in "iu" or given.ndim > 1 or given.ndim == 1 and len(given) != count:
-        raise ValueError(
-            f"target={target!r}: give None, an int, one int for each of the {count} pictures, or a function "
-            "of the outputs."
-        )
-    number = shapes[0][-1]
-    if not np.all((given >= 0) & (given < number) | (given == AGAINST) & ends_in_one_sigmoid(model)):
-        raise ValueError(f"target={target!r}: model {model.name!r} has {number} outputs, 0 to {number - 1}.")
-    return np.broadcast_to(given, count).astype("int32")
-
-
-def ends_in_one_sigmoid(model):
-    """Whether the network puts out one probability for each picture, that of yes."""
-    single = len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) == (1,)
-    return single and taps.endings(model)[0].function == "sigmoid"
 
 
 def _of_floats(model, batch):
@@ -201,9 +121,9 @@ def _in_words(function):
         try:
             return function(*arguments)
         except tf.errors.InvalidArgumentError as error:
-            if _SHAPE in error.message:
+            if ONE_EACH in error.message:
                 raise ValueError(
-                    f"The target function gave another number of scores than of pictures: {_SHAPE}."
+                    f"The target function gave another number of scores than of pictures: {ONE_EACH}."
                 ) from None
             raise
 

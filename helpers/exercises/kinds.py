@@ -11,7 +11,6 @@ import numpy as np
 LARGEST = 10_000_000  # numbers in an answer: more would take long to convert, or kill the kernel
 
 
-@dataclass(frozen=True)
 class Exercise:
     """One question of a notebook.
 
@@ -20,9 +19,8 @@ class Exercise:
     because: what to say after the right answer.
     """
 
-    hints: tuple[str, ...]
-    accept: Callable[[object], bool]
-    because: str = ""
+    def __init__(self, *hints, accept, because):
+        self.hints, self.accept, self.because = hints, accept, because
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,8 @@
 """The exercises and predictions of notebook 00, Start here."""
 
-import numpy as np
-
-from .. import models
-from ..submodels import engine
+from ..pictures import images
 from .kinds import Exercise, Prediction, number, word
-from .shared import network, photographs, top_answers
+from .shared import top_answers
 
 
 def _second_answer(labels):
@@ -13,45 +10,30 @@ def _second_answer(labels):
     return labels.index(second[1]), f"It has {second[2]:.1%}, after {first[1]} with {first[2]:.1%}."
 
 
-def _least_sure():
-    names, pictures = photographs()
-    logits = engine.run(network(), pictures)
-    return names[int(np.argmin([answers[0][2] for answers in models.decode(logits, top=1)]))]
-
-
 def _no_such_kind():
     _, label, probability = top_answers("narwhal")[0]
     return 2 - int(probability > 0.1) - int(probability > 0.5), f"It says {label}, with {probability:.0%}."
 
 
-EXERCISES = {
+QUESTIONS = {
     "00.1": Exercise(
-        hints=(
-            "The network answers with 1000 numbers. models.decode turns them into labels, the most probable first.",
-            'Let it look: models.decode(network(images.batch(images.sample("koala"))))[0][0] is the first answer.',
-        ),
+        "The network answers with 1000 numbers. models.decode turns them into labels, the most probable first.",
+        'Let it look: models.decode(network(images.batch(images.sample("koala"))))[0][0] is the first answer.',
         accept=word(lambda: top_answers("koala")[0][1]),
         because="Nobody told the network which photograph it was looking at.",
     ),
     "00.2": Exercise(
-        hints=(
-            "Which of the five answers has which probability? The third entry of each answer is its probability.",
-            "Subtract the probability of the second answer from that of the first.",
-        ),
+        "Which of the five answers has which probability? The third entry of each answer is its probability.",
+        "Subtract the probability of the second answer from that of the first.",
         accept=number(lambda: top_answers("narwhal")[0][2] - top_answers("narwhal")[1][2], absolute=0.005),
         because="It has no word for a narwhal, and still prefers one answer by far: confidence is not knowledge.",
     ),
     "00.3": Exercise(
-        hints=(
-            "images.samples() lists the 28 names. For each: the third entry of the first answer is its probability.",
-            "Go through the names with a loop, and keep the one whose first answer has the smallest probability.",
-        ),
-        accept=word(_least_sure),
+        "images.samples() lists the 28 names. For each: the third entry of the first answer is its probability.",
+        "Go through the names with a loop, and keep the one whose first answer has the smallest probability.",
+        accept=word(lambda: min(images.samples(), key=lambda name: top_answers(name)[0][2])),
         because="There is no class for this animal; but so it is with the narwhal, where the network sounds sure.",
     ),
-}
-
-PREDICTIONS = {
     "00.P1": Prediction(
         "What is the second most probable answer for the photograph of a koala?",
         ("giant panda", "Madagascar cat, which is a lemur", "wombat, another marsupial", "teddy, a toy"),

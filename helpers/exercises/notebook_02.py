@@ -8,17 +8,17 @@ from ..features import deconv
 from ..pictures import images
 from ..submodels import engine
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
-from .shared import pixels_of
+from .shared import maps_of, pixels_of, small
 
 
 def _unpooled():
-    pool = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.MaxPooling2D(2, name="pool")])
+    pool = small((2, 2, 1), keras.layers.MaxPooling2D(2, name="pool"))
     window = np.array([0, 3, 1, 2], "float32").reshape(1, 2, 2, 1)
     return engine.run(submodels.deconvnet(pool, "pool"), window, pool(window).numpy())
 
 
 def _through_relu(rule):
-    relu = keras.Sequential([keras.Input((1, 3, 1)), keras.layers.ReLU(name="relu")])
+    relu = small((1, 3, 1), keras.layers.ReLU(name="relu"))
     forward, signal = (np.array(v, "float32").reshape(1, 1, 3, 1) for v in ([-5, 3, 1], [2, -1, 4]))
     return engine.run(submodels.deconvnet(relu, "relu", rule), forward, signal)
 
@@ -26,7 +26,7 @@ def _through_relu(rule):
 def _likeness_of_two_channels(photograph, layer, rule):
     """The correlation of the projections of the two strongest channels, at the place of the strongest activation."""
     vgg, picture = models.load("vgg19"), pixels_of(photograph)
-    maps = engine.run(submodels.activations(vgg, layer), picture[None])[layer][0]
+    maps = maps_of(vgg, layer, picture[None])[0]
     row, column, _ = np.unravel_index(maps.argmax(), maps.shape)
     seeds = np.zeros((2, *maps.shape), "float32")
     for seed, channel in zip(seeds, np.argsort(-maps[row, column])[:2], strict=True):
@@ -44,16 +44,14 @@ def _is_zoom(frames):
     if film.shape[1:] != (128, 128, 3) or len(film) < 6:
         raise TypeError(f"The answer is a list of at least six pictures (128, 128, 3); this is {film.shape}.")
 
-    def distance(one, two):
-        return np.abs(one - two).mean()
-
     for before, after in zip(film[:-1], film[1:], strict=True):
-        if not distance(images.resize(before[6:122, 6:122], 128), after) < 0.9 * distance(before, after):
+        middle = images.resize(before[6:122, 6:122], 128)
+        if not np.abs(middle - after).mean() < 0.9 * np.abs(before - after).mean():
             return False
     panda = images.batch(images.sample("panda"), size=128)
-    probe = submodels.activations(models.load("vgg19", size=128), "block4_conv2")
-    scores = (engine.run(probe, np.stack([panda[0], film[-1]]))["block4_conv2"] ** 2).mean((1, 2, 3))
-    return bool(scores[1] > 2 * scores[0])
+    maps = maps_of(models.load("vgg19", size=128), "block4_conv2", np.stack([panda[0], film[-1]]))
+    before, after = (maps**2).mean((1, 2, 3))
+    return bool(after > 2 * before)
 
 
 def _nine_projections():
@@ -71,42 +69,31 @@ def _another_feature():
     return nearest(likeness, (0, 0.5, 1)), f"The correlation is {likeness:.2f}."
 
 
-EXERCISES = {
+QUESTIONS = {
     "02.1": Exercise(
-        hints=(
-            "The switch of this window points at the place of its largest value.",
-            "The pooled value goes back to that place; the other three get nothing.",
-        ),
+        "The switch of this window points at the place of its largest value.",
+        "The pooled value goes back to that place; the other three get nothing.",
         accept=numbers_in_order(_unpooled),
         because="The switch remembered the place.",
     ),
     "02.2": Exercise(
-        hints=(
-            "Deconv looks at the sign of the signal, the gradient at that of the forward value, guided at both.",
-            "Deconv: max(0, signal). Gradient: the signal where the forward value is above zero, else 0. Then guided.",
-        ),
+        "Deconv looks at the sign of the signal, the gradient at that of the forward value, guided at both.",
+        "Deconv: max(0, signal). Gradient: the signal where the forward value is above zero, else 0. Then guided.",
         accept=numbers_in_order(lambda: [_through_relu(rule) for rule in ("deconv", "gradient", "guided")]),
         because="Deconv and gradient disagree at the first two places; guided passes only what both pass.",
     ),
     "02.3": Exercise(
-        hints=(
-            "Section 1 does it for the koala, in the cell that prints the correlation of two channels' projections.",
-            'Take the jaguar, its own strongest place and channels, and rule="guided" for both projections.',
-        ),
+        "Section 1 does it for the koala, in the cell that prints the correlation of two channels' projections.",
+        'Take the jaguar, its own strongest place and channels, and rule="guided" for both projections.',
         accept=number(lambda: _likeness_of_two_channels("jaguar", "block5_conv1", "guided"), absolute=0.02),
         because="Two features, one picture: it is painted by the photograph.",
     ),
     "02.4": Exercise(
-        hints=(
-            "Each frame must start from the middle of the one before: picture[6:122, 6:122], enlarged to 128 again.",
-            "And it must be dreamt far enough: a few steps of block4_conv2 for each frame.",
-        ),
+        "Each frame must start from the middle of the one before: picture[6:122, 6:122], enlarged to 128 again.",
+        "And it must be dreamt far enough: a few steps of block4_conv2 for each frame.",
         accept=_is_zoom,
         because="The smaller the step of the zoom, the smoother the film.",
     ),
-}
-
-PREDICTIONS = {
     "02.P1": Prediction(
         "Nine patches of nine photographs, which excite one channel of `block1_conv2` most, are sent back to the"
         " pixels. No pooling lies between this layer and the pixels. How far will the nine projections differ?",

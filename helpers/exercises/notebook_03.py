@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from .. import models
 from ..attribution import perturbation
 from .kinds import Exercise, Prediction, kind_of, nearest, numbers_in_order, word
-from .shared import network, pixels_of, top_answers
+from .shared import answers, network, pixels_of, small, top_answers
 
 
 def _no_cat_under_a_square(photograph, patch, stride):
@@ -23,7 +23,7 @@ def _no_cat_under_a_square(photograph, patch, stride):
 
 def _one_of_two_is_enough():
     """Occlusion and Shapley values of two pixels, for a network that is content with either of them."""
-    enough = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.GlobalMaxPooling2D()])
+    enough = small((1, 2, 1), keras.layers.GlobalMaxPooling2D())
     picture, options = np.ones((1, 2, 1), "float32"), {"target": 0, "fill": 0, "progress": False}
     covered = perturbation.occlusion(enough, picture, patch=1, stride=1, **options)
     fair = perturbation.kernel_shap(enough, picture, segments=np.array([[0, 1]]), samples=4, **options)
@@ -38,20 +38,15 @@ def _maps_of_a_constant():
     return [covered.mean(), perturbation.rise(network(), picture, masks=64, **options).mean()]
 
 
-def _hides(photograph, largest):
-    """Accepts a mask of at most that share of the pixels which changes the first answer when they show the blur."""
-
-    def accept(answer):
-        picture, mask = pixels_of(photograph), np.asarray(answer)
-        if mask.shape != picture.shape[:2] or mask.dtype != bool:
-            raise TypeError(f"The answer is a mask of booleans, {picture.shape[:2]}; this is {kind_of(answer)}.")
-        if mask.mean() > largest + 0.001:
-            raise TypeError(f"The mask may cover {largest:.0%} of the pixels; this one covers {mask.mean():.1%}.")
-        changed = np.where(mask[..., None], gaussian_filter(picture, (10, 10, 0), mode="nearest"), picture)
-        answers = models.decode(network()(changed[None], training=False))
-        return answers[0][0][0] != top_answers(photograph)[0][0]
-
-    return accept
+def _hides_the_koala(mask):
+    """Whether a mask of 5 % of the pixels at most changes the first answer when they show the blur."""
+    picture, given = pixels_of("koala"), np.asarray(mask)
+    if given.shape != picture.shape[:2] or given.dtype != bool:
+        raise TypeError(f"The answer is a mask of booleans, {picture.shape[:2]}; this is {kind_of(mask)}.")
+    if given.mean() > 0.051:
+        raise TypeError(f"The mask may cover 5% of the pixels; this one covers {given.mean():.1%}.")
+    changed = np.where(given[..., None], gaussian_filter(picture, (10, 10, 0), mode="nearest"), picture)
+    return answers(changed)[0][0] != top_answers("koala")[0][0]
 
 
 def _answer_to_two_animals():
@@ -63,58 +58,46 @@ def _answer_to_two_animals():
 
 def _small_and_large_squares():
     options = {"target": lambda logits: tf.nn.softmax(logits)[:, 105], "progress": False}
-    small, large = (
+    fine, coarse = (
         perturbation.occlusion(network(), pixels_of("koala"), patch=patch, stride=stride, **options)
         for patch, stride in ((24, 24), (96, 48))
     )  # side by side the small ones take a second, not three
-    likeness = spearmanr(small.round(6).ravel(), large.round(6).ravel()).statistic
+    likeness = spearmanr(fine.round(6).ravel(), coarse.round(6).ravel()).statistic
     numbers = f"The rank correlation is {likeness:.2f} with small squares side by side (in the next cell they overlap)."
     return nearest(likeness, (0, 0.5, 0.9)), numbers
 
 
 def _plain_grey():
-    grey = np.full((1, 224, 224, 3), 127, "float32")
-    _, label, probability = models.decode(network()(grey, training=False))[0][0]
+    _, label, probability = answers(np.full((224, 224, 3), 127, "float32"))[0]
     place = int(probability > 0.03) + int(probability > 0.3)
     return place, f"The first answer is {label}, with {probability:.1%}."
 
 
-EXERCISES = {
+QUESTIONS = {
     "03.1": Exercise(
-        hints=(
-            "Section 1 draws the first answer at each position: return_classes=True, and then .classes.",
-            "Count with np.unique(classes, return_counts=True), decode the numbers, and leave out the cats.",
-        ),
+        "Section 1 draws the first answer at each position: return_classes=True, and then .classes.",
+        "Count with np.unique(classes, return_counts=True), decode the numbers, and leave out the cats.",
         accept=word(lambda: _no_cat_under_a_square("cat", 64, 16)),
         because="A small dog, although there is none in the picture: what is left must fit some answer.",
     ),
     "03.2": Exercise(
-        hints=(
-            "Cover the first part: the second is still there. What is the score then?",
-            "For Shapley write down both orders. Who enters first earns all; take the mean for each part.",
-        ),
+        "Cover the first part: the second is still there. What is the score then?",
+        "For Shapley write down both orders. Who enters first earns all; take the mean for each part.",
         accept=numbers_in_order(_one_of_two_is_enough, absolute=1e-4),
         because="Each part can replace the other: occlusion pays neither of them, Shapley pays both.",
     ),
     "03.3": Exercise(
-        hints=(
-            "Occlusion looks at differences of scores. Does RISE?",
-            "RISE estimates the mean score when a pixel is visible: put f = 0.8 into the formula of section 3.",
-        ),
+        "Occlusion looks at differences of scores. Does RISE?",
+        "RISE estimates the mean score when a pixel is visible: put f = 0.8 into the formula of section 3.",
         accept=numbers_in_order(_maps_of_a_constant, absolute=0.1),
         because="A RISE map is high where nothing matters, too: read its differences, not its height.",
     ),
     "03.4": Exercise(
-        hints=(
-            "A compact part will not do. Which mask of section 7 was small, and still took the koala away?",
-            "Keep the strongest 5 % of that mask: np.quantile gives the value above which they are.",
-        ),
-        accept=_hides("koala", 0.05),
+        "A compact part will not do. Which mask of section 7 was small, and still took the koala away?",
+        "Keep the strongest 5 % of that mask: np.quantile gives the value above which they are.",
+        accept=_hides_the_koala,
         because="Now move your mask by 4 pixels with np.roll, and ask again: is the koala back?",
     ),
-}
-
-PREDICTIONS = {
     "03.P1": Prediction(
         "A picture holds a koala above and a panda below, and the network has one first answer. Which?",
         (

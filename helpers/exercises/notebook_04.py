@@ -8,7 +8,7 @@ from ..attribution import gradients
 from ..pictures import images
 from ..submodels import engine
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
-from .shared import network, pixels_of, ramp, top_answers
+from .shared import koala, network, pixels_of, ramp
 
 
 def _saturated():
@@ -30,27 +30,20 @@ def _mass_on_dark_pixels(photograph, baselines, dark):
     return mass[picture.max(-1) < dark].sum() / mass.sum()
 
 
-def _contrast_in_the_half_of(first, pair, classes):
-    picture = pixels_of(pair)
-    found = gradients.integrated_gradients(
-        network(),
-        picture,
-        lambda outputs: outputs[:, classes[0]] - outputs[:, classes[1]],
-        tolerance=0.03,
-        progress=False,
-    )
-    return found[images.masks(pair)[first]].sum()
+def _koala_rather_than_panda():
+    """What the half with the koala adds to the logit of the koala less that of the panda."""
+    options = {"target": lambda outputs: outputs[:, 105] - outputs[:, 388], "tolerance": 0.03, "progress": False}
+    found = gradients.integrated_gradients(network(), pixels_of("koala+panda"), **options)
+    return found[images.masks("koala+panda")["koala"]].sum()
 
 
 @cache
-def _koala():
-    """The koala, the number of its class, and the gradient of its logit."""
-    picture, label = pixels_of("koala"), top_answers("koala")[0][0]
-    return picture, label, gradients.saliency(network(), picture, label)
+def _gradient_of_the_koala():
+    return gradients.saliency(network(), *koala())
 
 
 def _one_grey_level():
-    picture, label, gradient = _koala()
+    (picture, label), gradient = koala(), _gradient_of_the_koala()
     before, after = engine.run(network(), np.stack([picture, picture + np.sign(gradient)]))[:, label]
     promised = np.abs(gradient).sum()
     place = nearest((after - before) / promised, (1, 1 / 3, -1 / 3))
@@ -58,7 +51,7 @@ def _one_grey_level():
 
 
 def _gradient_of_a_noisy_copy():
-    picture, label, gradient = _koala()
+    (picture, label), gradient = koala(), _gradient_of_the_koala()
     noise = 2 * np.random.default_rng(0).standard_normal(picture.shape, "float32")
     other = gradients.saliency(network(), picture + noise, label)
     likeness = np.corrcoef(gradient.ravel(), other.ravel())[0, 1]
@@ -66,48 +59,37 @@ def _gradient_of_a_noisy_copy():
 
 
 def _first_tenth_of_the_way():
-    picture, label, _ = _koala()
+    picture, label = koala()
     black, dark, whole = engine.run(network(), np.stack([0 * picture, 0.1 * picture, picture]))[:, label]
     share = (dark - black) / (whole - black)
     return nearest(share, (0.1, 0.5, 0.9)), f"{share:.0%} of the change comes in the first tenth."
 
 
-EXERCISES = {
+QUESTIONS = {
     "04.1": Exercise(
-        hints=(
-            "At x = 2 the function is flat. What does the gradient say there? And what on the way from 0?",
-            "The attributions of integrated gradients must add up to f(2) − f(0), and there is only one input.",
-        ),
+        "At x = 2 the function is flat. What does the gradient say there? And what on the way from 0?",
+        "The attributions of integrated gradients must add up to f(2) − f(0), and there is only one input.",
         accept=numbers_in_order(_saturated),
         because="Where a network is saturated, the gradient sees nothing of what made the score; the way there does.",
     ),
     "04.2": Exercise(
-        hints=(
-            "The sum does not depend on the way: it is a difference of two scores of the same class.",
-            "Both photographs are in `photographs`, and their scores in `logits`, rows 0 and 3.",
-        ),
+        "The sum does not depend on the way: it is a difference of two scores of the same class.",
+        "Both photographs are in `photographs`, and their scores in `logits`, rows 0 and 3.",
         accept=number(_koala_instead_of_panda, absolute=0.05),
         because="A baseline is the question 'instead of what?': here instead of the panda, whose own score counts too.",
     ),
     "04.3": Exercise(
-        hints=(
-            "Section 5 prints these shares for single baselines, in the cell that compares six of them.",
-            "The attribution is averaged first and its magnitude taken then; by_baseline holds both parts.",
-        ),
+        "Section 5 prints these shares for single baselines, in the cell that compares six of them.",
+        "The attribution is averaged first and its magnitude taken then; by_baseline holds both parts.",
         accept=number(lambda: _mass_on_dark_pixels("panda", [0.0, 255.0], 60), relative=0, absolute=0.015),
         because="Each baseline is blind to its own colour; two that differ cover for each other.",
     ),
     "04.4": Exercise(
-        hints=(
-            "Give target=lambda outputs: outputs[:, 105] - outputs[:, 388] to integrated_gradients.",
-            'Sum the signed attribution over images.masks("koala+panda")["koala"].',
-        ),
-        accept=number(lambda: _contrast_in_the_half_of("koala", "koala+panda", (105, 388)), absolute=0.5),
+        "Give target=lambda outputs: outputs[:, 105] - outputs[:, 388] to integrated_gradients.",
+        'Sum the signed attribution over images.masks("koala+panda")["koala"].',
+        accept=number(_koala_rather_than_panda, absolute=0.5),
         because="Integrated gradients are linear in f: it is what this half adds to the koala, less what to the panda.",
     ),
-}
-
-PREDICTIONS = {
     "04.P1": Prediction(
         "Every pixel of the koala moves by one grey level of 255, in the direction that its gradient names. How much"
         " of the rise that the gradients promise will come?",

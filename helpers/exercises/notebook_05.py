@@ -1,7 +1,5 @@
 """The exercises and predictions of notebook 05, class activation maps."""
 
-from functools import cache
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,19 +8,13 @@ from .. import submodels
 from ..attribution import cam
 from ..pictures import images
 from .kinds import Exercise, Prediction, kind_of, nearest, number
-from .shared import network, pixels_of, top_answers
-
-
-@cache
-def _koala_and_panda():
-    return pixels_of("koala+panda"), images.masks("koala+panda")
+from .shared import koala, network, pixels_of, small
 
 
 def _on_the_panda(target):
     """The share of the Grad-CAM map of a score that falls on the panda, below the koala."""
-    scene, masks = _koala_and_panda()
-    found = cam.grad_cam(network(), scene, target)
-    return found[masks["panda"]].sum() / found.sum()
+    found = cam.grad_cam(network(), pixels_of("koala+panda"), target)
+    return found[images.masks("koala+panda")["panda"]].sum() / found.sum()
 
 
 def _counts_red(weights):
@@ -30,9 +22,7 @@ def _counts_red(weights):
     red = np.zeros((4, 4, 1), "float32")
     red[:2, :2], red[2:, 2:] = 1, 2
     layers = [keras.layers.Activation("linear", name="red"), keras.layers.Flatten(), keras.layers.Dense(1)]
-    tiny = keras.Sequential([keras.Input((4, 4, 1)), *layers])
-    tiny.layers[-1].set_weights([weights.reshape(16, 1), np.zeros(1)])
-    return tiny, red
+    return small((4, 4, 1), *layers, weights=[weights.reshape(16, 1), np.zeros(1)]), red
 
 
 def _hides_from_grad_cam(weights):
@@ -49,13 +39,13 @@ def _hides_from_grad_cam(weights):
 
 def _sum_of_hires_cam(layer):
     """The sum of the signed map for the koala, as a share of its logit without the bias."""
-    koala, label = pixels_of("koala"), top_answers("koala")[0][0]
-    logit = network()(koala[None]).numpy()[0, label] - network().get_layer("logits").bias.numpy()[label]
-    return cam.hires_cam(network(), koala, label, layer=layer, upsample=False).sum() / logit
+    picture, label = koala()
+    logit = network()(picture[None]).numpy()[0, label] - network().get_layer("logits").bias.numpy()[label]
+    return cam.hires_cam(network(), picture, label, layer=layer, upsample=False).sum() / logit
 
 
 def _influence_of_its_own_cell():
-    picture, label = pixels_of("koala"), top_answers("koala")[0][0]
+    picture, label = koala()
     weights = network().get_layer("logits").kernel[:, label]
     probe = submodels.activations(network(), "head_relu")
     with tf.GradientTape() as tape:
@@ -87,42 +77,31 @@ def _fawn_back():
     return nearest(after / before, (1, 0.5, 0)), f"Its lead over the malinois was {before:.1f}, and is {after:.1f} now."
 
 
-EXERCISES = {
+QUESTIONS = {
     "05.1": Exercise(
-        hints=(
-            "Section 3 has own_share and the masks; the target is a function that gives minus the logit of class 105.",
-            "target=lambda z: -z[:, 105], and mask['panda'] for the half.",
-        ),
+        "Section 3 has own_share and the masks; the target is a function that gives minus the logit of class 105.",
+        "target=lambda z: -z[:, 105], and mask['panda'] for the half.",
         accept=number(lambda: _on_the_panda(lambda z: -z[:, 105]), absolute=0.01),
         because="The panda speaks against the koala; against the panda, at this layer, no place speaks at all.",
     ),
     "05.2": Exercise(
-        hints=(
-            "Grad-CAM weighs the channel by the mean of all sixteen weights, also of those where nothing is red.",
-            "Positive where the picture is red, and so negative elsewhere that the mean is not above zero.",
-        ),
+        "Grad-CAM weighs the channel by the mean of all sixteen weights, also of those where nothing is red.",
+        "Positive where the picture is red, and so negative elsewhere that the mean is not above zero.",
         accept=_hides_from_grad_cam,
         because="A mean below zero turns the whole map off, although the score is made of red alone.",
     ),
     "05.3": Exercise(
-        hints=(
-            "Only the target changes against section 3; the share is that of mask['panda'].",
-            "A function of the logits, tf.nn.softmax(z)[:, 388], as the target of cam.grad_cam.",
-        ),
+        "Only the target changes against section 3; the share is that of mask['panda'].",
+        "A function of the logits, tf.nn.softmax(z)[:, 388], as the target of cam.grad_cam.",
         accept=number(lambda: _on_the_panda(lambda z: tf.nn.softmax(z)[:, 388]), absolute=0.01),
         because="A probability also rises when other logits fall, so their maps are taken off, as in Finer-CAM.",
     ),
     "05.4": Exercise(
-        hints=(
-            "Section 5 compares sum and logit − bias on the last layer; give hires_cam another layer.",
-            'The sum of cam.hires_cam(…, layer="block6d_add", upsample=False), divided by logit − bias.',
-        ),
+        "Section 5 compares sum and logit − bias on the last layer; give hires_cam another layer.",
+        'The sum of cam.hires_cam(…, layer="block6d_add", upsample=False), divided by logit − bias.',
         accept=number(lambda: _sum_of_hires_cam("block6d_add"), relative=0.03),
         because="Behind this layer there are ReLUs and biases: what is not linear need not add up.",
     ),
-}
-
-PREDICTIONS = {
     "05.P1": Prediction(
         "The strongest place of the map lies over a cell of 32 × 32 pixels. Which share of its dependence on the"
         " picture lies in this cell?",

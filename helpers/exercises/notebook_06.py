@@ -9,14 +9,14 @@ from ..attribution import gradients, relevance
 from ..pictures import digits
 from ..submodels import engine
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order, word
-from .shared import network, photographs, ramp
+from .shared import network, photographs, ramp, small
 
 
 def _shares(inputs, **rule):
     """What a rule gives to the two inputs of the network of section 1."""
     dense = [keras.layers.Dense(2, "relu", use_bias=False), keras.layers.Dense(1, use_bias=False)]
-    tiny = keras.Sequential([keras.Input((1, 1, 2)), keras.layers.Flatten(), *dense])
-    tiny.set_weights([np.array([[1.0, 2.0], [1.0, -1.0]]), np.array([[2.0], [-1.0]])])
+    weights = [[[1.0, 2.0], [1.0, -1.0]], [[2.0], [-1.0]]]
+    tiny = small((1, 1, 2), keras.layers.Flatten(), *dense, weights=weights)
     return relevance.lrp(tiny, np.array([[inputs]]), 0, **rule).ravel()
 
 
@@ -75,42 +75,31 @@ def _saturated():
     return nearest(product, (1, 0, 2)), f"Gradient × input is {product:.1f}, because f is flat at 2."
 
 
-EXERCISES = {
+QUESTIONS = {
     "06.1": Exercise(
-        hints=(
-            "h₁ = 1 + 3, and the ReLU makes h₂ = 2 − 3 zero: only one hidden unit has anything to share.",
-            "All of the score goes to h₁. What were its two contributions, and was any of them negative?",
-        ),
+        "h₁ = 1 + 3, and the ReLU makes h₂ = 2 − 3 zero: only one hidden unit has anything to share.",
+        "All of the score goes to h₁. What were its two contributions, and was any of them negative?",
         accept=numbers_in_order(_shares_by_two_rules),
         because="Where no active unit is held back by anything, there is nothing to cancel, and the rules agree.",
     ),
     "06.2": Exercise(
-        hints=(
-            "Against the baseline 0 the ReLU goes from 0 to 2, and so does what it is given. What is its slope?",
-            "x₁ has two ways to the output, one direct and one through the ReLU with a minus: add their multipliers.",
-        ),
+        "Against the baseline 0 the ReLU goes from 0 to 2, and so does what it is given. What is its slope?",
+        "x₁ has two ways to the output, one direct and one through the ReLU with a minus: add their multipliers.",
         accept=numbers_in_order(_credit_for_the_smaller),
         because="The smaller one gets all the credit, though without the other the result would be 0 as well.",
     ),
     "06.3": Exercise(
-        hints=(
-            "Section 5 does it for a 4 and a 9, with six pixels at once; here one after the other, and look each time.",
-            "np.argsort(-np.where(digit < 20, relevances, -np.inf).ravel()) is the order in which to paint.",
-        ),
+        "Section 5 does it for a 4 and a 9, with six pixels at once; here one after the other, and look each time.",
+        "np.argsort(-np.where(digit < 20, relevances, -np.inf).ravel()) is the order in which to paint.",
         accept=number(lambda: _painted_pixels(1299, 3, 5), relative=0),
         because="So little ink decides between these two digits, and the map knew where.",
     ),
     "06.4": Exercise(
-        hints=(
-            "Section 6 draws these sums for one photograph; `layers=` gives them for a whole batch.",
-            'relevance.lrp(network, everything, layers=depths)[1]["block5c_add"].sum((1, 2, 3)), by the score.',
-        ),
+        "Section 6 draws these sums for one photograph; `layers=` gives them for a whole batch.",
+        'relevance.lrp(network, everything, layers=depths)[1]["block5c_add"].sum((1, 2, 3)), by the score.',
         accept=word(lambda: _least_relevance_left_at("block5c_add")),
         because="Of all these photographs it is the one whose animal has no class in this network.",
     ),
-}
-
-PREDICTIONS = {
     "06.P1": Prediction(
         "The score is 3, and it does not depend on x₁ at all. What will z⁺ give to x₁?",
         ("0: nothing comes from it", "1: a third of the score", "2: two thirds of the score"),

@@ -1,27 +1,23 @@
 """The exercises and predictions of notebook 07, the explorers."""
 
-from functools import cache
-
 import numpy as np
 
-from .. import submodels
+from .. import models
 from ..attribution import gradients
 from ..submodels import engine
 from .kinds import Exercise, Prediction, nearest, number, word
-from .shared import network, photographs, pixels_of
+from .shared import maps_of, network, photographs, pixels_of
 
 KOALA, LEMUR = 105, 383
 
 
-def _maps(layer, pictures):
-    return engine.run(submodels.activations(network(), layer), pictures)[layer]
-
-
 def _chance(pictures):
     """The probability of "koala" for each picture."""
-    logits = engine.run(network(), pictures)
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers[:, KOALA] / powers.sum(1)
+    return models.probabilities(engine.run(network(), pictures), "softmax")[:, KOALA]
+
+
+def _of_most_contrast_in_the_panda():
+    return maps_of(network(), "block2b_expand_relu", pixels_of("panda")[None])[0].std((0, 1)).argmax()
 
 
 def _covered(top, left, side, shade):
@@ -30,7 +26,6 @@ def _covered(top, left, side, shade):
     return picture
 
 
-@cache
 def _lowest(shade):
     """The lowest probability of "koala" under a patch of 48 × 48 pixels of this shade."""
     corners = range(0, 177, 48)  # side by side: the answer is wanted at once
@@ -39,7 +34,7 @@ def _lowest(shade):
 
 def _second_of_channel_11():
     names, pictures = photographs()
-    order = np.argsort(-_maps("block5c_add", pictures)[..., 11].max((1, 2)))
+    order = np.argsort(-maps_of(network(), "block5c_add", pictures)[..., 11].max((1, 2)))
     return next(names[index] for index in order if names[index] != "koala")
 
 
@@ -57,7 +52,7 @@ def _same_for_a_lemur():
 
 
 def _on_the_other_half():
-    answers = _maps("head_relu", photographs()[1]).mean((1, 2))
+    answers = maps_of(network(), "head_relu", photographs()[1]).mean((1, 2))
     coin, shares = np.random.default_rng(0), []
     for _ in range(200):
         group, half = coin.permutation(28) < 14, coin.permutation(28) < 14
@@ -71,34 +66,25 @@ def _pairs(values, group):
     return ((inside > outside) + 0.5 * (inside == outside)).mean((0, 1))
 
 
-EXERCISES = {
+QUESTIONS = {
     "07.1": Exercise(
-        hints=(
-            "Choose the picture and the layer; the buttons under the number lead to the channels of most contrast.",
-            "The first of these buttons; the line under them says rank 1.",
-        ),
-        accept=number(lambda: _maps("block2b_expand_relu", pixels_of("panda")[None])[0].std((0, 1)).argmax(), 0),
+        "Choose the picture and the layer; the buttons under the number lead to the channels of most contrast.",
+        "The first of these buttons; the line under them says rank 1.",
+        accept=number(_of_most_contrast_in_the_panda, relative=0),
         because="Contrast is the standard deviation over the map: how differently the channel answers to places.",
     ),
     "07.2": Exercise(
-        hints=(
-            "It shows: black. Patch: 32 × 32 pixels. 96 px from the left, 48 px from the top.",
-            "The second number beside koala, above the bars, as a share of 1: 50 % is 0.5.",
-        ),
+        "It shows: black. Patch: 32 × 32 pixels. 96 px from the left, 48 px from the top.",
+        "The second number beside koala, above the bars, as a share of 1: 50 % is 0.5.",
         accept=number(lambda: _chance(_covered(48, 96, 32, 0)[None])[0], absolute=0.02),
         because="The same patch in grey takes next to nothing away.",
     ),
     "07.3": Exercise(
-        hints=(
-            "Choose the layer block5c_add, then channel 11, and press the button. The names stand above the patches.",
-            "The patches come from the strongest to the weakest; take the first name that is not koala.",
-        ),
+        "Choose the layer block5c_add, then channel 11, and press the button. The names stand above the patches.",
+        "The patches come from the strongest to the weakest; take the first name that is not koala.",
         accept=word(_second_of_channel_11),
         because="It answers to others, too; and one koala among 28 photographs cannot show that it is for koalas.",
     ),
-}
-
-PREDICTIONS = {
     "07.P1": Prediction(
         "A patch of 48 × 48 pixels moves over the koala. Which one will bring the probability of “koala” down most?",
         ("a black one", "a grey one", "a white one"),

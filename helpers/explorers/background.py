@@ -8,7 +8,7 @@ import threading
 
 import ipywidgets as widgets
 
-from .frame import WRAPPED, parts
+from .frame import WRAPPED, button, parts
 
 _latest = {}  # name of an explorer → the `Background` that was attached last
 
@@ -22,14 +22,11 @@ class Background(widgets.HBox):
 
     While it goes on, all other controls of the explorer are disabled. At the end, whatever it was, the explorer's
     `refresh` is called once and the controls work again. An error is told where the explorer tells its errors.
-
-    Args:
-        description: on the button that begins.
-        icon: on it.
+    `description` and `icon` stand on the button that begins.
     """
 
     def __init__(self, description, icon="play"):
-        self.begin = widgets.Button(description=description, icon=icon, layout={"width": "auto"})
+        self.begin = button(description, icon)
         self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.bar = widgets.IntProgress(layout={"width": "160px", "visibility": "hidden"})
         self.words = widgets.Label()
@@ -48,8 +45,8 @@ class Background(widgets.HBox):
         if explorer.name in _latest:
             _latest[explorer.name]._is_stopped.set()
         _latest[explorer.name] = self
-        self.begin.on_click(lambda button: self._begin(explorer, steps))
-        self.stop.on_click(lambda button: self._ask_to_stop())
+        self.begin.on_click(lambda pressed: self._begin(explorer, steps))
+        self.stop.on_click(self._ask_to_stop)
 
     def report(self, words):
         """Say how far a part of the work is that takes longer than a second; call it often.
@@ -80,14 +77,16 @@ class Background(widgets.HBox):
         self._thread = threading.Thread(target=self._run, args=(explorer, steps), daemon=True)
         self._thread.start()
 
-    def _ask_to_stop(self):
+    def _ask_to_stop(self, pressed):
         self._is_stopped.set()
         self.words.value = "Stopping …"
 
     def _run(self, explorer, steps):
         with explorer.working():
-            before = [(part, part.disabled, getattr(part, "value", None)) for part in self._controls(explorer)]
-            for part, *_ in before:
+            mine = self.stop, self.bar
+            controls = [part for part in parts(explorer) if hasattr(part, "disabled") and part not in mine]
+            before = [(part, part.disabled, getattr(part, "value", None)) for part in controls]
+            for part in controls:
                 part.disabled = True
             self._show(0, 1)
             self.bar.layout.visibility, self.stop.disabled = "visible", False
@@ -97,10 +96,6 @@ class Background(widgets.HBox):
                 self.stop.disabled, self.bar.layout.visibility, self.words.value = True, "hidden", ""
                 _restore(before)
                 explorer.refresh()
-
-    def _controls(self, explorer):
-        """All that a reader can change, but for the button that stops."""
-        return [part for part in parts(explorer) if hasattr(part, "disabled") and part not in (self.stop, self.bar)]
 
     def _follow(self, steps):
         """Take all steps, or those until it is stopped. What there is to say at the end."""

@@ -7,7 +7,7 @@ import numpy as np
 from .. import checks, models
 from ..submodels import engine, kinds, taps
 from ..submodels.graph import trace
-from .frame import LABELLED, WRAPPED, Chooser, Explorer, short
+from .frame import Chooser, Explorer, labelled, row, short
 from .gallery import Cache
 
 TOP = 5
@@ -17,14 +17,8 @@ class Classes:
     """What a network's outputs for a picture say.
 
     A network that ends in one sigmoid has two classes, and puts out the probability of the second. One number that is
-    no probability has no class and no percentage: it is shown as it is.
-
-    Args:
-        model: a `keras.Model` that is a graph of layers.
-        labels: names of the classes; None for those of `models.decode`.
-
-    Raises:
-        ValueError: a model that does not put out one number for each class; labels of another number.
+    no probability has no class and no percentage: it is shown as it is. `labels` are the names of the classes; None for
+    those of `models.decode`. A `ValueError` says that there is not one number for each class, or not one label.
     """
 
     def __init__(self, model, labels=None):
@@ -109,30 +103,21 @@ def percent(share):
 class ClassExplorer(Explorer):
     """What explorers of one class share: a picture, its likely classes in a menu, and a field to ask for any other.
 
-    Args:
-        gallery: a `Gallery` for the model.
-        classes: its `Classes`; None: then there is nothing to choose.
-        first: the name of the bundled picture to begin with; None for that of all explorers.
+    `classes` are None where there is nothing to choose. `first` is the name of the bundled picture to begin with; None
+    for that of all explorers.
     """
 
     def __init__(self, name, model, gallery, classes, controls, rows, first=None):
         self.model, self.gallery, self.classes, self.cache = model, gallery, classes, Cache()
         self.chooser = Chooser(gallery, first)
-        off = {"style": LABELLED, "disabled": classes is None}
-        self.target = widgets.Dropdown(description="Class", layout={"max_width": "98%"}, **off)
-        self.search = widgets.Combobox(
-            options=classes.names if classes else [],
-            description="Another class",
-            placeholder="its name or number",
-            continuous_update=False,
-            layout={"max_width": "98%"},
-            **off,
-        )
-        target = widgets.HBox([self.target, self.search], layout=WRAPPED)
-        super().__init__(name, [self.chooser, target, *controls], rows)
+        off = {"disabled": classes is None}
+        self.target = labelled(widgets.Dropdown, "Class", **off)
+        off |= {"options": classes.names if classes else [], "placeholder": "its name or number"}
+        self.search = labelled(widgets.Combobox, "Another class", continuous_update=False, **off)
+        super().__init__(name, [self.chooser, row(self.target, self.search), *controls], rows)
         self.listen_to_uploads(self.chooser, self.change_picture)
         self.listen(self.target)
-        self.listen(self.search, self.find_class)
+        self.listen(self.search, prepare=self.find_class)
         self.change_picture()
 
     def outputs(self):

@@ -1,42 +1,16 @@
 """`explore.deconvolution`: what in the picture caused one value of an activation map."""
 
-from typing import NamedTuple
-
 import ipywidgets as widgets
 import numpy as np
 
 from .. import submodels
 from ..pictures import images
 from ..submodels import engine
-from .frame import LABELLED, WRAPPED, Number, Panel, enlarged, marked, painted, short
+from .frame import Number, Panel, button, enlarged, labelled, marked, painted, row, short
 from .layers import ChannelExplorer
 
 RULES = {"deconvolution": "deconv", "guided backpropagation": "guided", "gradient": "gradient"}
 KEPT = 0.05  # share of the picture's area that is not darkened, at most
-
-
-class Cause(NamedTuple):
-    """What in the picture caused one activation. Boxes are (top, left, bottom, right) in pixels, ends excluded."""
-
-    value: float  # the activation
-    pixels: np.ndarray  # (H, W, C) float32, signed: what the deconvolutional network paints
-    box: tuple  # around everything that it paints; None if that is nothing
-
-
-def cause(model, picture, layer, maps, channel, position, rule="deconv"):
-    """Send one activation back to the pixels, as `deconv.project` does, but from maps that are there already.
-
-    Args:
-        model, layer, channel, position, rule: as for `deconv.project`.
-        picture: `(H, W, C)` float32.
-        maps: `(h, w, c)`, what the layer makes of it.
-    """
-    seed = np.zeros_like(maps)
-    seed[(*position, channel)] = maps[(*position, channel)]
-    pixels = engine.run(submodels.deconvnet(model, layer, rule), picture[None], seed[None])[0]
-    rows, columns = (np.flatnonzero(pixels.any(axis)) for axis in ((1, 2), (0, 2)))
-    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if len(rows) else None
-    return Cause(float(maps[(*position, channel)]), pixels, box)
 
 
 def lit(picture, pixels, kept=KEPT):
@@ -70,73 +44,72 @@ class Deconvolution(ChannelExplorer):
 
     def __init__(self, model=None, *, pictures=None, layer=None):
         self.row, self.column = Number("Row", live=False), Number("Column", live=False)
-        self.strongest = widgets.Button(description="Strongest place of the channel", layout={"width": "auto"})
-        self.rule = widgets.Dropdown(options=list(RULES.items()), description="Backwards by", style=LABELLED)
+        self.strongest = button("Strongest place of the channel")
+        self.rule = labelled(widgets.Dropdown, "Backwards by", options=list(RULES.items()))
         self.map, self.projection = Panel(), Panel()
         self.masked = Panel("The picture where the projection is strongest.")
         self.crop, self.detail = Panel(), Panel("The same part of the projection.")
-        place = widgets.HBox([self.row, self.column], layout=WRAPPED)
-        buttons = widgets.HBox([self.strongest, self.rule], layout=WRAPPED)
+        controls = [row(self.row, self.column), row(self.strongest, self.rule)]
         rows = [[Panel(), self.map, self.projection], [self.crop, self.detail, self.masked]]
-        super().__init__("deconvolution", model, pictures, layer, [place, buttons], rows)
-        self.listen(self.row.slider)
-        self.listen(self.column.slider)
-        self.listen(self.strongest, self.change_channel)
-        self.listen(self.rule)
+        super().__init__("deconvolution", model, pictures, layer, controls, rows)
+        self.listen(self.row, self.column, self.rule)
+        self.listen(self.strongest, prepare=self.choose_place)
         self.start()
 
-    def change_channel(self, change=None):
+    def choose_place(self, change=None):
         """Go to the strongest place of the channel."""
         values = self.layer_maps()[..., self.channel.value]
         place = np.unravel_index(values.argmax(), values.shape)
         for number, length, index in zip((self.row, self.column), values.shape, place, strict=True):
             number.set(length - 1, int(index))
 
-    change_picture = change_channel  # elsewhere in another picture
-
     @property
     def position(self):
         """`(row, column)` on the map."""
         return self.row.value, self.column.value
 
-    def found(self):
-        """The `Cause` of the chosen activation, computed once."""
+    def sent_back(self):
+        """What `deconv.project` gives for the chosen activation, but from maps that are there: `(H, W, C)`, signed."""
         name, layer, rule = self.chooser.value, self.layer.value, self.rule.value
-        key = "cause", name, layer, rule, self.channel.value, *self.position
+        maps, unit = self.layer_maps(), (*self.position, self.channel.value)
 
         def compute():
-            arguments = self.gallery[name], layer, self.layer_maps(), self.channel.value, self.position, rule
-            return cause(self.model, *arguments)
+            seed = np.zeros_like(maps)
+            seed[unit] = maps[unit]
+            backwards = submodels.deconvnet(self.model, layer, rule)
+            return engine.run(backwards, self.gallery[name][None], seed[None])[0]
 
-        if key in self.cache:
-            return self.cache.get(key, compute)
-        with self.busy(f"Running {layer} backwards; the first time for a layer takes a few seconds …"):
+        key = "sent back", name, layer, rule, unit
+        words = f"Running {layer} backwards; the first time for a layer takes a few seconds …"
+        with self.busy(words, key not in self.cache):
             return self.cache.get(key, compute)
 
     def refresh(self):
         picture, values = self.gallery.shown(self.chooser.value), self.layer_maps()[..., self.channel.value]
         _, signed = self.about_layer()
-        found, field = self.found(), self.field(self.position)
+        pixels, field = self.sent_back(), self.field(self.position)
         self.tell(values, field)
-        row, column = self.position
-        cell = row, column, row + 1, column + 1
+        (top, left), activation = self.position, short(values[self.position])
+        drawn = enlarged(painted(values, signed), self.map.width)
         self.map.show(
-            marked(enlarged(painted(values, signed), self.map.width), cell, values.shape),
-            f"Channel {self.channel.value}. Frame: row {row}, column {column}, activation {short(found.value)}.",
+            marked(drawn, (top, left, top + 1, left + 1), values.shape),
+            f"Channel {self.channel.value}. Frame: row {top}, column {left}, activation {activation}.",
         )
         self.show_picture(picture, field)
-        self._show_cause(picture, found)
+        self._show_cause(picture, pixels)
 
-    def _show_cause(self, picture, found):
-        shown = images.signed(found.pixels)
+    def _show_cause(self, picture, pixels):
+        """Show what arrives at the pixels, and the part of the picture around all of it."""
+        shown = images.signed(pixels)
         shown = shown if shown.shape[-1] == 3 else shown[..., :1].repeat(3, axis=-1)
-        self.masked.show(lit(picture, found.pixels))
-        if found.box is None:
+        self.masked.show(lit(picture, pixels))
+        if not pixels.any():
             self.projection.show(shown, "The unit is silent here: there is nothing to send back.")
             self.crop.hide()
             self.detail.hide()
             return
-        top, left, bottom, right = found.box
+        rows, columns = (np.flatnonzero(pixels.any(axis)) for axis in ((1, 2), (0, 2)))
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         self.projection.show(shown, "What arrives at the pixels. Grey is zero.")
         self.crop.show(
             picture[top:bottom, left:right],

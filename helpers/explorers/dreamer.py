@@ -13,7 +13,7 @@ from ..pictures import plots
 from ..submodels.graph import trace
 from ..synthesis import dream
 from .background import Background
-from .frame import LABELLED, MARK, WRAPPED, Chooser, Explorer, Number, Panel, short
+from .frame import MARK, Chooser, Explorer, Number, Panel, labelled, row, short
 from .gallery import Activations, Cache, Gallery, as_pixels
 from .layers import layer_menu
 
@@ -49,11 +49,6 @@ class Settings(NamedTuple):
     def objective(self):
         return self.layer if self.channel is None else (self.layer, self.channel)
 
-    @property
-    def numbers(self):
-        """For `dream.deep_dream`."""
-        return {"octaves": self.octaves, "octave_scale": SCALE, "steps": self.steps, "step": self.step}
-
     def __str__(self):
         return self.layer if self.channel is None else f"channel {self.channel} of {self.layer}"
 
@@ -82,40 +77,31 @@ class Dreamer(Explorer):
             model, layer = models.load("vgg19", size="any"), layer or "block5_conv2"
         self.model, self.gallery, self.cache = model, Gallery(model, pictures, SIZE), Cache()
         self.maps = Activations(model, self.gallery, self.cache)
-        self._make_controls(layer)
-        width = max(Panel().width, min(self.gallery.shape[1], SIZE))
-        self.before, self.after, self.both = Panel(width=width), Panel(width=width), Panel(width=width)
-        numbers = widgets.HBox([self.octaves, self.steps, self.step], layout=WRAPPED)
-        target = widgets.HBox([self.layer, self.what, self.channel], layout=WRAPPED)
-        controls = [self.chooser, target, numbers, self.work, self.wipe, self.words]
-        super().__init__("dreamer", controls, [[self.before, self.after, self.both]])
-        self.work.attach(self, self.work_steps)
-        self.listen_to_uploads(self.chooser)
-        self.listen(self.layer, self.choose_channel)
-        self.listen(self.what, self.choose_channel)
-        for control in (self.channel.slider, self.octaves, self.steps, self.step, self.wipe):
-            self.listen(control)
-        self.begin()
-        self.start()
-
-    def _make_controls(self, layer):
-        calls = trace(self.model).calls
-        first = next((index for index, call in enumerate(calls) if getattr(call.operation, "weights", ())), 0)
-        learned = {call.name for call in calls[first:]}  # what comes before only prepares the picture
+        learned = _learned(model)
         shapes = {name: shape for name, shape in self.maps.shapes.items() if name in learned}
         fitting = 1 + int(math.log(max(min(self.gallery.shape[:2]) / SMALLEST, 1), SCALE))
         self.chooser = Chooser(self.gallery)
         self.layer = layer_menu(shapes, layer, self.gallery.shape[0], 16)
         self.what = widgets.ToggleButtons(options=[WHOLE, ONE], description="More of", style={"button_width": "auto"})
         self.channel = Number("Channel")
-        self.octaves = widgets.IntSlider(
-            value=min(fitting, 4), min=1, max=8, description="Octaves (sizes)", style=LABELLED
-        )
-        self.steps = widgets.IntSlider(value=10, min=1, max=40, description="Steps in each", style=LABELLED)
-        self.step = widgets.FloatSlider(value=1, min=0.25, max=5, step=0.25, description="Step size", style=LABELLED)
+        slider = widgets.IntSlider
+        self.octaves = labelled(slider, "Octaves (sizes)", value=min(fitting, 4), min=1, max=8)
+        self.steps = labelled(slider, "Steps in each", value=10, min=1, max=40)
+        self.step = labelled(widgets.FloatSlider, "Step size", value=1, min=0.25, max=5, step=0.25)
         self.work = Background("Dream", icon="magic")
-        self.wipe = widgets.IntSlider(value=50, description="Wipe", style=LABELLED, layout={"max_width": "98%"})
+        self.wipe = labelled(slider, "Wipe", value=50)
         self.words = widgets.HTML()
+        width = max(Panel().width, min(self.gallery.shape[1], SIZE))
+        self.before, self.after, self.both = Panel(width=width), Panel(width=width), Panel(width=width)
+        numbers, target = row(self.octaves, self.steps, self.step), row(self.layer, self.what, self.channel)
+        controls = [self.chooser, target, numbers, self.work, self.wipe, self.words]
+        super().__init__("dreamer", controls, [[self.before, self.after, self.both]])
+        self.work.attach(self, self.work_steps)
+        self.listen_to_uploads(self.chooser)
+        self.listen(self.layer, self.what, prepare=self.choose_channel)
+        self.listen(self.channel, self.octaves, self.steps, self.step, self.wipe)
+        self.begin()
+        self.start()
 
     @property
     def settings(self):
@@ -150,7 +136,8 @@ class Dreamer(Explorer):
         if self.found and self.found.done == total:
             return
         photograph = self.gallery[settings.name]
-        frames = dream.frames(self.model, photograph, settings.objective, **settings.numbers)
+        numbers = {"octaves": settings.octaves, "steps": settings.steps, "step": settings.step, "octave_scale": SCALE}
+        frames = dream.frames(self.model, photograph, settings.objective, **numbers)
         self.both.hide()
         self.after.show(as_pixels(photograph), "The dream begins …")
         self.words.value = html.escape(f"Dreaming of more of {settings}.")
@@ -174,17 +161,16 @@ class Dreamer(Explorer):
     def refresh(self):
         photograph, found = self.gallery.shown(self.chooser.value), self.found
         self.channel.layout.display = "" if self.what.value == ONE else "none"
+        self.wipe.layout.display = "" if found else "none"
         self.before.show(photograph, f"Before: {self.chooser.value}.")
         if found is None:
             self.after.hide()
             self.both.hide()
-            self.wipe.layout.display = "none"
             words = f"Press Dream to see more of {self.settings}: {self.octaves.value * self.steps.value} steps."
         else:
             picture = as_pixels(found.picture)
             steps = f" {found.done} of {found.total} steps" if found.done < found.total else ""
             self.after.show(picture, f"After{steps}: more of {self.settings}.")
-            self.wipe.layout.display = ""
             self.both.show(wiped(photograph, picture, self.wipe.value), "Left the photograph, right the dream.")
             words = self._tell(found)
         self.words.value = html.escape(words)
@@ -204,6 +190,13 @@ class Dreamer(Explorer):
         octaves = "1 octave" if settings.octaves == 1 else f"{settings.octaves} octaves"
         steps = f"{octaves} of {settings.steps} steps, step size {settings.step:g}"
         return f"{settings.name} · more of {settings} · {steps}"
+
+
+def _learned(model):
+    """Names of the layers from the first weights on; what comes before only prepares the picture."""
+    calls = trace(model).calls
+    first = next((index for index, call in enumerate(calls) if getattr(call.operation, "weights", ())), 0)
+    return {call.name for call in calls[first:]}
 
 
 def wiped(before, after, percent):

@@ -21,39 +21,25 @@ WIDTH = 224  # pixels of a panel on the page; read when one is made, so that a p
 MARK = (230, 159, 0)  # orange, told from every colour of the maps also by colour-blind readers
 # Narrow screens get more rows; pictures stand on a line; boxes of ipywidgets would each have scroll bars of their own.
 WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end", "overflow": "visible", "max_width": "100%"}
-LABELLED = {"description_width": "initial"}  # a label as long as its words
 
 
 # Arrays into pictures
 
 
-def png(pixels, palette=None):
-    """Bytes of a PNG, lossless and quick rather than small, of the pixels of a `Panel`."""
-    picture, file = Image.fromarray(pixels), io.BytesIO()
-    if palette is not None:
-        picture.putpalette(palette.tobytes())
-    picture.save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
-def scale(values, signed=None):
-    """`(cmap, limits)` for `images.colorize`, as `plots` has them; what is not signed starts at zero.
-
-    signed: whether there can be negative values; None: whether there are.
-    """
+def scale(values, signed):
+    """`(cmap, limits)` for `images.colorize`, as `plots` has them; what is not `signed` starts at zero."""
     largest = float(np.abs(values).max()) or 1.0
-    signed = values.min() < 0 if signed is None else signed
     return (plots.DIVERGING, (-largest, largest)) if signed else (plots.SEQUENTIAL, (0.0, largest))
 
 
-def painted(values, signed=None):
+def painted(values, signed):
     """The colours of a map `(h, w)` on its own `scale`: `(h, w, 3)` uint8."""
     return images.colorize(values, *scale(values, signed))
 
 
-def overlaid(picture, values, signed=None, alpha=0.5):
+def overlaid(picture, values, signed):
     """A map laid over its picture `(H, W, 3)` uint8, with the colours that `painted` gives it."""
-    return images.overlay(picture, values, alpha, *scale(values, signed))
+    return images.overlay(picture, values, 0.5, *scale(values, signed))
 
 
 def font(size):
@@ -103,6 +89,22 @@ def _within(first, last, length):
 # Parts of the page
 
 
+def labelled(kind, label, width=None, **options):
+    """A control of this `kind` of widget, with a label as long as its words, and no wider than a narrow screen."""
+    layout = {"width": width, "max_width": "98%"}
+    return kind(description=label, style={"description_width": "initial"}, layout=layout, **options)
+
+
+def button(label="", icon=""):
+    """A button as wide as its words."""
+    return widgets.Button(description=label, icon=icon, layout={"width": "auto"})
+
+
+def row(*controls):
+    """Controls side by side, on a narrow screen below each other."""
+    return widgets.HBox(controls, layout=WRAPPED)
+
+
 def told(error):
     """An error in words: those that `helpers` raise are written for readers, of others the first line has to do."""
     if isinstance(error, ValueError):
@@ -134,18 +136,20 @@ class Panel(widgets.VBox):
         super().__init__([self.heading, self.image], layout=layout)
 
     def show(self, pixels, caption=None, palette=None):
-        """Put a picture on the page, enlarged to the width of the panel if it is smaller.
+        """Put a picture on the page, `(H, W, 3)` uint8, enlarged to the width of the panel if it is smaller.
 
-        Args:
-            pixels: `(H, W, 3)` uint8; with a `palette`, `(N, 3)` uint8, the numbers `(H, W)` of its colours, which
-                makes large pictures several times quicker to send.
-            caption: None leaves it as it was.
+        With a `palette`, `(N, 3)` uint8, `pixels` are the numbers `(H, W)` of its colours, which makes large pictures
+        several times quicker to send. A caption of None leaves it as it was.
         """
         if caption is not None:
             self.caption = caption
         self.heading.value = f'<div style="line-height: 1.3">{html.escape(self.caption)}</div>'
         if not (np.array_equal(pixels, self.pixels) and np.array_equal(palette, self.palette)):
-            self.image.value = png(enlarged(pixels, self.width), palette)
+            picture, file = Image.fromarray(enlarged(pixels, self.width)), io.BytesIO()
+            if palette is not None:
+                picture.putpalette(palette.tobytes())
+            picture.save(file, "PNG", compress_level=1)  # lossless, and quick rather than small
+            self.image.value = file.getvalue()
             self.pixels, self.palette = pixels, palette
         self.layout.display = "flex"
 
@@ -164,7 +168,7 @@ class Panel(widgets.VBox):
 
 
 class Number(widgets.HBox):
-    """A whole number from 0, by a slider or typed into the field beside it. Listen to `slider`; both agree.
+    """A whole number from 0, by a slider or typed into the field beside it.
 
     live: whether the number changes while the slider moves. Only for what takes far less than 100 ms.
     typed: label of the field.
@@ -172,22 +176,8 @@ class Number(widgets.HBox):
 
     def __init__(self, label, high=0, value=0, live=True, typed=None):
         typed = typed or f"{label} number"
-        self.slider = widgets.IntSlider(
-            value=value,
-            max=max(high, 1),
-            description=label,
-            readout=False,
-            continuous_update=live,
-            style=LABELLED,
-            layout={"width": "320px", "max_width": "98%"},
-        )
-        self.field = widgets.BoundedIntText(
-            value=value,
-            max=high,
-            description=typed,
-            style=LABELLED,
-            layout={"width": f"{80 + 8 * len(typed)}px", "max_width": "98%"},  # room for four digits
-        )
+        self.slider = labelled(widgets.IntSlider, label, "320px", readout=False, continuous_update=live)
+        self.field = labelled(widgets.BoundedIntText, typed, f"{80 + 8 * len(typed)}px")  # room for four digits
         self.link = traitlets.link((self.slider, "value"), (self.field, "value"))
         super().__init__([self.slider, self.field], layout=WRAPPED)
         self.set(high, value)
@@ -219,13 +209,7 @@ class Chooser(widgets.HBox):
 
     def __init__(self, gallery, first=None):
         self.gallery = gallery
-        self.menu = widgets.Dropdown(
-            options=gallery.names,
-            value=first or gallery.first(),
-            description="Picture",
-            style=LABELLED,
-            layout={"max_width": "98%"},
-        )
+        self.menu = labelled(widgets.Dropdown, "Picture", options=gallery.names, value=first or gallery.first())
         self.upload = widgets.FileUpload(
             accept="image/*", description="Your own picture · on its way:", layout={"width": "auto"}
         )
@@ -237,38 +221,23 @@ class Chooser(widgets.HBox):
         return self.menu.value
 
     def take(self):
-        """Put what was brought along into the gallery and the menu, and choose it.
+        """Put what was brought along into the gallery and the menu, choose it, and return what there is to say of it.
 
-        Returns:
-            What there is to say about it, "" if nothing.
-
-        Raises:
-            ValueError: it cannot be used. Then nothing has changed.
+        Raises a `ValueError` if it cannot be used. Then nothing has changed.
         """
-        notes = []
+        value, note = self.upload.value, ""
+        is_dict = isinstance(value, dict)  # name → file in ipywidgets 7; a tuple of files in 8
         try:
-            for name, content in uploaded(self.upload.value):
-                name, note = self.gallery.add(name, content)
+            for name, file in value.items() if is_dict else [(file["name"], file) for file in value]:
+                name, note = self.gallery.add(name, bytes(file["content"]))
                 self.menu.options = self.gallery.names
                 self.menu.value = name
-                notes.append(note)
-        finally:
-            self._forget()
-        return " ".join(notes)
-
-    def _forget(self):
-        """Free the memory of the file, and let the same file be chosen again."""
-        if isinstance(self.upload.value, dict):
-            self.upload.data, self.upload.metadata, self.upload._counter = [], [], 0
-        else:
-            self.upload.value = ()
-
-
-def uploaded(value):
-    """`(name, bytes)` of each file in the value of a `FileUpload`: a dict in ipywidgets 7, a tuple in 8."""
-    if isinstance(value, dict):
-        return [(name, bytes(file["content"])) for name, file in value.items()]
-    return [(file["name"], bytes(file["content"])) for file in value]
+        finally:  # free the memory of the file, and let the same file be chosen again
+            if is_dict:
+                self.upload.data, self.upload.metadata, self.upload._counter = [], [], 0
+            else:
+                self.upload.value = ()
+        return note
 
 
 # The frame
@@ -291,16 +260,16 @@ class Explorer(widgets.VBox):
         self.name, self.rows = name, rows
         self.status, self.problem = widgets.HTML(), widgets.HTML()
         self._is_working = True  # until `start`
-        boxes = [widgets.HBox(row, layout=WRAPPED) for row in rows]
-        super().__init__([*controls, self.problem, self.status, *boxes], layout={"overflow": "visible"})
+        pictures = [row(*shown) for shown in rows]
+        super().__init__([*controls, self.problem, self.status, *pictures], layout={"overflow": "visible"})
 
     def start(self):
         """Show the first state. Errors are raised, as by any other function."""
         self.refresh()
         self._is_working = False
 
-    def listen(self, control, prepare=None, trait="value"):
-        """When a reader changes `control`, or presses it: call `prepare(change)` if given, then `refresh()`, once.
+    def listen(self, *controls, prepare=None, trait="value"):
+        """When a reader changes a control, or presses it: call `prepare(change)` if given, then `refresh()`, once.
 
         What `prepare` changes itself, in other controls too, starts nothing more. Every exception ends up in words on
         the page, and the controls stay usable.
@@ -313,10 +282,11 @@ class Explorer(widgets.VBox):
                         prepare(change)
                     self.refresh()
 
-        if isinstance(control, widgets.Button):
-            control.on_click(changed)
-        else:
-            control.observe(changed, trait)
+        for control in controls:
+            if isinstance(control, widgets.Button):
+                control.on_click(changed)
+            else:  # both parts of a `Number` agree
+                getattr(control, "slider", control).observe(changed, trait)
 
     def listen_to_uploads(self, chooser, prepare=None):
         """The same for both parts of a `Chooser`; what there is to say about an upload is said."""
@@ -330,8 +300,7 @@ class Explorer(widgets.VBox):
                 prepare(change)
             self.say(note)
 
-        self.listen(chooser.menu, changed)
-        self.listen(chooser.upload, changed)
+        self.listen(chooser.menu, chooser.upload, prepare=changed)
 
     @contextlib.contextmanager
     def working(self):
@@ -352,16 +321,15 @@ class Explorer(widgets.VBox):
         self.status.value = text(words)
 
     @contextlib.contextmanager
-    def busy(self, words):
-        """Show a line of text while something takes longer than a step."""
+    def busy(self, words, when=True):
+        """Show a line of text while something takes longer than a step; not if `when` says that it does not."""
         before = self.status.value
-        self.say(words)
+        if when:
+            self.say(words)
         try:
             yield
         finally:
             self.status.value = before
-
-    # What others see of it
 
     def __repr__(self):
         return f"explore.{self.name}: run this cell to use it"
@@ -369,21 +337,14 @@ class Explorer(widgets.VBox):
     _ipython_display_ = None  # ipywidgets 7 would use it in place of the following
 
     def _repr_mimebundle_(self, **options):
+        """The explorer, and where no kernel runs a picture of what is shown now."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        mime, content = self.static()
-        return {
-            "application/vnd.jupyter.widget-view+json": view,
-            mime: base64.b64encode(content).decode(),
-            "text/plain": repr(self),
-        }
-
-    def static(self):
-        """`(mime type, bytes)` of a picture of what is shown now, for places where no kernel runs."""
-        rows = [
-            [one for item in row for one in parts(item) if isinstance(one, Panel) and one.is_shown] for row in self.rows
-        ]
-        title = f"explore.{self.name} · {self.summary()}"
-        return figure.encoded(Image.fromarray(composed(title, [row for row in rows if row])))
+        rows = [[part for one in shown for part in parts(one) if isinstance(part, Panel)] for shown in self.rows]
+        rows = [[panel for panel in panels if panel.is_shown] for panels in rows]
+        picture = composed(f"explore.{self.name} · {self.summary()}", [panels for panels in rows if panels])
+        mime, content = figure.encoded(Image.fromarray(picture))
+        still = base64.b64encode(content).decode()
+        return {"application/vnd.jupyter.widget-view+json": view, mime: still, "text/plain": repr(self)}
 
 
 def parts(widget):

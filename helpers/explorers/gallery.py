@@ -103,7 +103,7 @@ class Gallery:
         if isinstance(pictures, dict):
             return [(str(name), picture) for name, picture in pictures.items()]
         return [
-            (_readable(picture) if isinstance(picture, str | Path) else f"picture {number}", picture)
+            (Path(picture).stem.replace("_", " ") if isinstance(picture, str | Path) else f"picture {number}", picture)
             for number, picture in enumerate(pictures, 1)
         ]
 
@@ -146,17 +146,10 @@ class Gallery:
         return as_pixels(self._pictures[name])
 
     def add(self, file_name, content):
-        """Read a picture file that somebody brings along.
+        """Take in the bytes of a file that somebody brings along, by its name, with a number if that is taken.
 
-        Args:
-            file_name: its name; the picture goes by it, with a number if there is one of that name.
-            content: its bytes.
-
-        Returns:
-            `(name, note)`: what the picture is called, and a sentence on what was changed in it, or "".
-
-        Raises:
-            ValueError: too large, not a picture, damaged, empty: in words, beginning with the name of the file.
+        Returns `(name, note)`: what the picture is called, and a sentence on what was changed in it, or "". Raises a
+        `ValueError` for what is too large, not a picture, damaged or empty: in words, beginning with the file's name.
         """
         if len(content) >= LARGEST_FILE:
             raise ValueError(
@@ -199,11 +192,6 @@ def _files(folder):
     return found
 
 
-def _readable(name):
-    """`german_shepherd` → `german shepherd`, `path/dog.jpg` → `dog`."""
-    return Path(name).stem.replace("_", " ")
-
-
 def as_pixels(picture):
     """A network's input `(H, W, C)` as `(H, W, 3)` uint8. Values that are not 0..255 are stretched to that range."""
     low, high = black_and_white(picture)
@@ -218,16 +206,7 @@ def black_and_white(picture):
 
 
 class Activations:
-    """The maps of all spatial layers, for the pictures of a gallery: computed once, as long as the memory lasts.
-
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        gallery: a `Gallery` for it.
-        cache: a `Cache`.
-
-    Raises:
-        ValueError: a model of another kind.
-    """
+    """The maps of all spatial layers, for the pictures of a gallery: computed once, as long as the cache keeps them."""
 
     def __init__(self, model, gallery, cache):
         self.model, self.gallery, self.cache = model, gallery, cache

@@ -14,7 +14,7 @@ from ..pictures import images
 from ..submodels import engine
 from .background import Background
 from .classes import Classes, ClassExplorer, percent
-from .frame import LABELLED, WRAPPED, Panel, scale, short, text, told
+from .frame import Panel, labelled, row, scale, short, text, told
 from .gallery import Gallery
 
 NONE = "–"
@@ -26,31 +26,27 @@ class Method(NamedTuple):
     """One of the methods that can be compared."""
 
     call: Callable  # (model, picture, target) to a map (H, W), or to one number for each pixel and colour (H, W, C)
-    is_quick: bool  # a few passes: no reader needs to be asked before
+    is_quick: bool  # a few passes: no reader needs to be asked before; the others have a bar, which is turned off
     is_magnitude: bool = False  # its authors show the largest magnitude of a pixel's colours
     from_mean: bool = False  # only differences tell something
-
-
-def _quietly(method, **options):
-    return functools.partial(method, progress=False, **options)
 
 
 METHODS = {
     "saliency": Method(gradients.saliency, True, is_magnitude=True),
     "gradient × input": Method(gradients.gradient_x_input, True),
     "guided backprop": Method(gradients.guided_backprop, True),
-    "SmoothGrad": Method(_quietly(gradients.smoothgrad), False, is_magnitude=True),
-    "integrated gradients": Method(_quietly(gradients.integrated_gradients), False, is_magnitude=True),
+    "SmoothGrad": Method(gradients.smoothgrad, False, is_magnitude=True),
+    "integrated gradients": Method(gradients.integrated_gradients, False, is_magnitude=True),
     "FullGrad": Method(gradients.fullgrad, True),
-    "XRAI": Method(_quietly(gradients.xrai), False),
+    "XRAI": Method(gradients.xrai, False),
     "Grad-CAM": Method(cam.grad_cam, True),
     "Grad-CAM++": Method(cam.grad_cam_plus_plus, True),
     "HiRes-CAM": Method(cam.hires_cam, True),
     "LayerCAM": Method(cam.layer_cam, True),
     "Eigen-CAM": Method(cam.eigen_cam, True),
-    "Score-CAM": Method(_quietly(cam.score_cam), False),
-    "occlusion": Method(_quietly(perturbation.occlusion), False),
-    "RISE": Method(_quietly(perturbation.rise, masks=500), False, from_mean=True),
+    "Score-CAM": Method(cam.score_cam, False),
+    "occlusion": Method(perturbation.occlusion, False),
+    "RISE": Method(functools.partial(perturbation.rise, masks=500), False, from_mean=True),
     "LRP composite": Method(relevance.lrp, True),
     "DeepLIFT": Method(relevance.deep_lift, True),
 }
@@ -59,18 +55,10 @@ FIRST = ("Grad-CAM", "LRP composite", "FullGrad", "guided backprop", "gradient �
 
 
 class Result(NamedTuple):
-    """What a method gave, and what that took."""
+    """What a method gave."""
 
     values: np.ndarray | None  # as the method gave it; None: it refused
-    words: str  # why it refused
-    passes: int  # of the network, with or without the way back
-    seconds: float
-    is_first: bool  # the time may include compiling
-
-    @property
-    def cost(self):
-        passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
-        return f"{passes}, {self.seconds:.2g} s{' the first time' if self.is_first else ''}"
+    words: str  # what it took, or why it refused
 
 
 class Heatmaps(ClassExplorer):
@@ -95,7 +83,8 @@ class Heatmaps(ClassExplorer):
     """
 
     def __init__(self, model=None, *, pictures=None, methods=None, labels=None):
-        chosen = [checks.choose(name, list(METHODS), "method") for name in (FIRST if methods is None else methods)]
+        wanted = FIRST if methods is None else methods
+        chosen = [checks.choose(name, list(METHODS), "method") for name in wanted]
         if len(chosen) > len(FIRST):
             raise ValueError(f"methods: {len(chosen)} are too many; up to {len(FIRST)} are compared.")
         model = models.load() if model is None else model
@@ -106,46 +95,28 @@ class Heatmaps(ClassExplorer):
             if labels is not None:
                 raise
             classes = None
-        self.values = widgets.Dropdown(
-            options=[
-                ("signed: red for the class, blue against it", False),
-                ("magnitude where the papers show it", True),
-            ],
-            description="Values",
-            style=LABELLED,
-            layout={"width": "400px", "max_width": "98%"},
-        )
+        values = [("signed: red for the class, blue against it", False), ("magnitude where the papers show it", True)]
+        self.values = labelled(widgets.Dropdown, "Values", "400px", options=values)
         self.shared = widgets.Checkbox(description="One scale for all", indent=False)
         self.laid = widgets.Checkbox(description="Over the photograph", indent=False)
         self.computing = Background("Compute what is missing")
         chosen += [NONE] * (len(FIRST) - len(chosen))
         self.photo, self.panels = Panel(), [Panel() for _ in chosen]
+        options = {"width": f"{self.photo.width}px", "options": [NONE, *METHODS]}
         self.menus = [
-            widgets.Dropdown(
-                options=[NONE, *METHODS],
-                value=name,
-                description=f"Map {place}",
-                style=LABELLED,
-                layout={"width": f"{self.photo.width}px", "max_width": "98%"},
-            )
-            for place, name in enumerate(chosen, 1)
+            labelled(widgets.Dropdown, f"Map {place}", value=name, **options) for place, name in enumerate(chosen, 1)
         ]
         self.about = widgets.HTML()
-        options = widgets.HBox([self.values, self.shared, self.laid], layout=WRAPPED)
-        maps = [
-            widgets.VBox(pair, layout={"overflow": "visible"}) for pair in zip(self.menus, self.panels, strict=True)
-        ]
-        rows = [[self.photo, *maps[:3]], maps[3:]]
-        super().__init__("heatmaps", model, gallery, classes, [options, self.computing, self.about], rows)
-        for control in (self.values, self.shared, self.laid, *self.menus):
-            self.listen(control)
+        controls = [row(self.values, self.shared, self.laid), self.computing, self.about]
+        both = zip(self.menus, self.panels, strict=True)
+        maps = [widgets.VBox(pair, layout={"overflow": "visible"}) for pair in both]
+        super().__init__("heatmaps", model, gallery, classes, controls, [[self.photo, *maps[:3]], maps[3:]])
+        self.listen(self.values, self.shared, self.laid, *self.menus)
         self.computing.attach(self, self.compute_missing)
         if methods is not None:
             for name in self._missing():
                 self._compute(name)
         self.start()
-
-    # What is computed
 
     def chosen(self):
         """The names of the chosen methods."""
@@ -153,10 +124,7 @@ class Heatmaps(ClassExplorer):
 
     def result(self, name):
         """The `Result` of a method for this picture and class, or None."""
-        return self.cache.peek(self._key(name))
-
-    def _key(self, name):
-        return name, self.chooser.value, self.target.value
+        return self.cache.peek((name, self.chooser.value, self.target.value))
 
     def _missing(self):
         return [name for name in dict.fromkeys(self.chosen()) if self.result(name) is None]
@@ -171,14 +139,18 @@ class Heatmaps(ClassExplorer):
                 tell(f"{name}: {passes} passes")
 
         target = self.classes and self.classes.target(self.target.value)
-        began, values, words = time.perf_counter(), None, ""
+        method, picture = METHODS[name], self.gallery[self.chooser.value]
+        options = {} if method.is_quick else {"progress": False}
+        began, again = time.perf_counter(), name in self._has_run
         try:
             with engine.watched(count):
-                values = METHODS[name].call(self.model, self.gallery[self.chooser.value], target)
+                values = method.call(self.model, picture, target, **options)
+            cost = "1 pass" if passes == 1 else f"{passes} passes"
+            note = "" if again else " the first time"  # which may include compiling
+            words = f"{cost}, {time.perf_counter() - began:.2g} s{note}"
         except Exception as error:  # whatever it is: the other maps have something to say
-            words = told(error)
-        seconds = time.perf_counter() - began
-        self.cache.put(self._key(name), Result(values, words, passes, seconds, name not in self._has_run))
+            values, words = None, told(error)
+        self.cache.put((name, self.chooser.value, self.target.value), Result(values, words))
         self._has_run.add(name)
 
     def compute_missing(self):
@@ -188,8 +160,6 @@ class Heatmaps(ClassExplorer):
             yield done, len(missing), name
             self._compute(name, self.computing.report)
             self._show()
-
-    # What is shown
 
     def refresh(self):
         for name in self._missing():
@@ -227,7 +197,7 @@ class Heatmaps(ClassExplorer):
             pixels = images.colorize(values, cmap, limits)
         less = " (less its mean)" if METHODS[name].from_mean else ""
         colours = f"Colours from {short(limits[0])} to {short(limits[1])}." if values.any() else "Zero everywhere."
-        panel.show(pixels, f"{name}{less}: {self.result(name).cost}. {colours}")
+        panel.show(pixels, f"{name}{less}: {self.result(name).words}. {colours}")
 
     def _show_nothing(self, panel, name):
         found = self.result(name)

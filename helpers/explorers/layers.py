@@ -10,7 +10,7 @@ from ..features import units
 from ..pictures import images
 from ..submodels import engine
 from . import frame, mosaic
-from .frame import LABELLED, WRAPPED, Chooser, Explorer, Number, Panel, enlarged, marked, overlaid, painted, short
+from .frame import Chooser, Explorer, Number, Panel, button, enlarged, labelled, marked, overlaid, painted, row, short
 from .gallery import Activations, Cache, Gallery
 
 LIVELIEST = 8  # channels that have a button
@@ -49,11 +49,11 @@ class Strongest:
         found = [self.cache.peek((name, layer)) for name in self.gallery.names]
         return map(np.array, zip(*found, strict=True))
 
-    def patches(self, layer, shape, channel, count=PATCHES):
+    def patches(self, layer, shape, channel):
         """The same patches as `units.top_patches` finds: a list of `(name of the picture, score, patch)`."""
         scores, places = self._peaks(layer, shape[2])
         found = []
-        for index in np.argsort(-scores[:, channel], kind="stable")[:count]:
+        for index in np.argsort(-scores[:, channel], kind="stable")[:PATCHES]:
             name = self.gallery.names[index]
             position = divmod(int(places[index, channel]), shape[1])
             box = units.patch_box(self.model, layer, position, self.gallery.shape[:2])
@@ -70,27 +70,21 @@ def patch_sheet(patches):
 
 
 def layer_menu(shapes, layer, height, coarsest):
-    """A menu of layers `{name: (h, w, c)}`.
+    """A menu of layers `{name: (h, w, c)}`, of which `layer` is the first to be chosen.
 
-    layer: the first to be chosen; None for the last whose places are at most `coarsest` pixels of a picture, of this
-        `height`, apart.
+    None chooses the last whose places are at most `coarsest` pixels of a picture, of this `height`, apart.
     """
     fine = [name for name, shape in shapes.items() if coarsest * shape[0] >= height] or list(shapes)
-    return widgets.Dropdown(
-        options=[(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()],
-        value=fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map"),
-        description="Layer",
-        style=LABELLED,
-        layout={"width": "400px", "max_width": "98%"},
-    )
+    first = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
+    options = [(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()]
+    return labelled(widgets.Dropdown, "Layer", "400px", options=options, value=first)
 
 
 class ChannelExplorer(Explorer):
     """What explorers of one channel share: a picture, a layer, a channel, and the maps of the layer.
 
-    Args:
-        model, pictures: as for `Gallery`; None for the network that is `NETWORK`.
-        layer: the first to be shown; None for a deep one with a map that is not coarse yet.
+    model, pictures: as for `Gallery`; None for the network that is `NETWORK`.
+    layer: the first to be shown; None for a deep one with a map that is not coarse yet.
     """
 
     NETWORK = "efficientnet_lite0"
@@ -107,15 +101,15 @@ class ChannelExplorer(Explorer):
         self.channel = Number("Channel", live=self.LIVE)
         self.statistics = widgets.HTML()
         super().__init__(name, [self.chooser, self.layer, self.channel, *controls, self.statistics], rows)
-        self.listen_to_uploads(self.chooser, self.change_picture)
-        self.listen(self.layer, self.change_layer)
-        self.listen(self.channel.slider, self.change_channel)
+        self.listen_to_uploads(self.chooser, self.choose_place)
+        self.listen(self.layer, prepare=self.change_layer)
+        self.listen(self.channel, prepare=self.choose_place)
 
     def start(self):
         self.change_layer()
         if self._first_channel is not None:
             self.channel.value = self._first_channel
-            self.change_channel()
+            self.choose_place()
         super().start()
 
     @property
@@ -126,9 +120,7 @@ class ChannelExplorer(Explorer):
     def layer_maps(self):
         """`(h, w, c)` of the layer for the picture."""
         key = self.chooser.value, self.layer.value
-        if key in self.cache:
-            return self.maps[key]
-        with self.busy("Running the network; the first time it is compiled, too …"):
+        with self.busy("Running the network; the first time it is compiled, too …", key not in self.cache):
             return self.maps[key]
 
     def about_layer(self):
@@ -141,13 +133,10 @@ class ChannelExplorer(Explorer):
         """Begin with the liveliest channel of the new layer."""
         order, _ = self.about_layer()
         self.channel.set(self.shape[2] - 1, int(order[0]))
-        self.change_channel()
+        self.choose_place()
 
-    def change_picture(self, change=None):
-        """The picture is another one; layer and channel stay, so that one sees the difference."""
-
-    def change_channel(self, change=None):
-        """The channel is another one."""
+    def choose_place(self, change=None):
+        """The picture or the channel is another one; all else stays, so that one sees the difference."""
 
     def field(self, position):
         """What the unit at `(row, column)` sees: `units.ReceptiveField`, or None if that is not known."""
@@ -198,27 +187,24 @@ class Layers(ChannelExplorer):
     """
 
     def __init__(self, model=None, *, pictures=None, layer=None):
-        self.buttons = [widgets.Button(layout={"width": "auto"}) for _ in range(LIVELIEST)]
-        self.find = widgets.Button(
-            description="Find its strongest patches in all pictures", icon="search", layout={"width": "auto"}
-        )
+        self.buttons = [button() for _ in range(LIVELIEST)]
+        self.find = button("Find its strongest patches in all pictures", "search")
         self.shared = widgets.Checkbox(description="All channels on one scale", indent=False)
         self.map, self.overlay, self.patches = Panel(), Panel("The channel over the picture."), Panel()
         self.mosaic = Panel(width=mosaic.WIDTH)
-        buttons = widgets.HBox([widgets.Label("Channels of most contrast:"), *self.buttons], layout=WRAPPED)
-        options = widgets.HBox([self.find, self.shared], layout=WRAPPED)
+        buttons = row(widgets.Label("Channels of most contrast:"), *self.buttons)
         rows = [[Panel(), self.map, self.overlay, self.patches], [self.mosaic]]
-        super().__init__("layers", model, pictures, layer, [buttons, options], rows)
+        super().__init__("layers", model, pictures, layer, [buttons, row(self.find, self.shared)], rows)
         self.strongest = Strongest(self.model, self.gallery)
-        for place, button in enumerate(self.buttons):
-            self.listen(button, lambda _, place=place: self.choose_lively(place))
-        self.listen(self.find, self.find_patches)
+        self.listen(*self.buttons, prepare=self.choose_lively)
+        self.listen(self.find, prepare=self.find_patches)
         self.listen(self.shared)
         self.start()
 
-    def choose_lively(self, place):
-        """Go to the channel that is at `place` in the order of contrast."""
-        self.channel.value = int(self.about_layer()[0][place])
+    def choose_lively(self, pressed):
+        """Go to the channel that the pressed button names."""
+        order, _ = self.about_layer()
+        self.channel.value = int(order[self.buttons.index(pressed)])
 
     def find_patches(self, change=None):
         """Look through all pictures for the strongest patches of every channel of the layer."""
@@ -246,9 +232,8 @@ class Layers(ChannelExplorer):
         if not self.strongest.is_ready(self.layer.value):
             self.patches.hide()
             return
-        names, scores, patches = zip(
-            *self.strongest.patches(self.layer.value, self.shape, self.channel.value), strict=True
-        )
+        found = self.strongest.patches(self.layer.value, self.shape, self.channel.value)
+        names, scores, patches = zip(*found, strict=True)
         caption = f"Strongest patches: {', '.join(names)}."
         if len(scores) > 1 and scores[0] == scores[-1]:
             caption += f" All reach {short(scores[0])}, the most that this layer can say: their order means nothing."
@@ -267,6 +252,6 @@ class Layers(ChannelExplorer):
         )
 
     def _name_buttons(self, order):
-        for place, button in enumerate(self.buttons):
-            button.layout.display = "" if place < len(order) else "none"
-            button.description = f"channel {order[place]}" if place < len(order) else "none"
+        for place, lively in enumerate(self.buttons):
+            lively.layout.display = "" if place < len(order) else "none"
+            lively.description = f"channel {order[place]}" if place < len(order) else "none"

@@ -48,9 +48,8 @@ def palette(signed):
 def draw(maps, signed, shared=False):
     """The maps `(h, w, c)` as `(H, 928)` uint8: numbers of colours of the `palette`.
 
-    Args:
-        signed: whether zero is in the middle of the colours, or at their beginning.
-        shared: True: one scale for all, to see who speaks loudest. False: each has its own, to see what each says.
+    signed: whether zero is in the middle of the colours, or at their beginning.
+    shared: True: one scale for all, to see who speaks loudest. False: each has its own, to see what each says.
     """
     mosaic = Mosaic.of(maps.shape)
     size = mosaic.height, mosaic.width

@@ -9,7 +9,7 @@ from .. import models
 from ..attribution import masking, occlusion, shared
 from .background import Background
 from .classes import Classes, ClassExplorer, percent
-from .frame import LABELLED, WRAPPED, Number, Panel, enlarged, font, marked, overlaid, painted, text
+from .frame import Number, Panel, enlarged, font, labelled, marked, overlaid, painted, row, text
 from .gallery import Gallery, as_pixels, black_and_white
 
 SHARES = (2, 3, 4, 6, 8, 12)  # the patch is so many 28ths of the shorter side; four are what `occlusion` takes
@@ -54,13 +54,9 @@ class Occluder(ClassExplorer):
         top, left = (height - side) // 2, (width - side) // 2
         if pictures is None and (height, width) == (224, 224):
             top, left, side = BEGIN
-        self.patch = widgets.Dropdown(
-            options=[(f"{each} × {each} pixels", each) for each in sorted({side, *sides})],
-            value=side,
-            description="Patch",
-            style=LABELLED,
-        )
-        self.fill = widgets.Dropdown(options=FILLS, description="It shows", style=LABELLED)
+        sizes = [(f"{each} × {each} pixels", each) for each in sorted({side, *sides})]
+        self.patch = labelled(widgets.Dropdown, "Patch", options=sizes, value=side)
+        self.fill = labelled(widgets.Dropdown, "It shows", options=FILLS)
         self.grey = Number("Grey", 255, 127, live=False, typed="0 is black, 255 white")
         self.left = Number("From the left", width - side, left, live=False, typed="px from the left")
         self.top = Number("From the top", height - side, top, live=False, typed="px from the top")
@@ -68,17 +64,13 @@ class Occluder(ClassExplorer):
         self.numbers = widgets.HTML()
         self.photo, self.bars = Panel(), Panel("Probabilities", width=440)
         self.map, self.overlay = Panel(), Panel("The same over the picture.")
-        options = widgets.HBox([self.patch, self.fill], layout=WRAPPED)
-        controls = [options, self.grey, self.left, self.top, self.mapping, self.numbers]
+        controls = [row(self.patch, self.fill), self.grey, self.left, self.top, self.mapping, self.numbers]
         rows = [[self.photo, self.bars], [self.map, self.overlay]]
         super().__init__("occluder", model, gallery, classes, controls, rows, first)
-        self.listen(self.patch, self.change_patch)
-        for control in (self.fill, self.grey.slider, self.left.slider, self.top.slider):
-            self.listen(control)
+        self.listen(self.patch, prepare=self.change_patch)
+        self.listen(self.fill, self.grey, self.left, self.top)
         self.mapping.attach(self, self.map_everything)
         self.start()
-
-    # What is computed
 
     @property
     def box(self):
@@ -91,9 +83,8 @@ class Occluder(ClassExplorer):
         """What the patch shows, as `perturbation.occlusion` takes it: a word, or a number."""
         if self.fill.value not in ("black", "grey"):
             return self.fill.value
-        low, high = black_and_white(
-            self.gallery[self.chooser.value]
-        )  # the units of the network's input need not be 0 … 255
+        # The units of the network's input need not be 0 … 255.
+        low, high = black_and_white(self.gallery[self.chooser.value])
         return low + (self.grey.value if self.fill.value == "grey" else 0) * (high - low) / 255
 
     def _task(self):
@@ -150,8 +141,6 @@ class Occluder(ClassExplorer):
             self._show_map()
             yield done - 1, total - 1, f"{done - 1} of {total - 1} positions"
 
-    # What is done when a control was changed
-
     def change_patch(self, change=None):
         """Keep the patch within the picture, and its middle where it is."""
         side, before = self.patch.value, change["old"]
@@ -182,11 +171,7 @@ class Occluder(ClassExplorer):
             self.overlay.hide()
             return
         largest, name = np.nanmax(np.abs(values)), self.classes.names[self.target.value]
-        if np.isnan(values).any():
-            colours, laid = self._drawn(values)
-        else:
-            key = "drawn", self._sweep_key, self.target.value
-            colours, laid = self.cache.get(key, lambda: self._drawn(values))
+        colours, laid = self._drawn(values)
         self.map.show(
             self._marked(colours),
             f"Fall of the score of {name} when a place is covered. Red: it speaks for the class; blue: against it. "
@@ -206,21 +191,19 @@ class Occluder(ClassExplorer):
         """Write the numbers of the class."""
         target, top = self.target.value, self.classes.top(now, 1)[0]
         whole, part = (self.classes.scores(outputs)[target] for outputs in (clean, now))
-        words = f"{self.classes.names[target]}: "
+        words = f"score {whole:.2f} → {part:.2f}, a {'fall' if whole >= part else 'rise'} of {abs(whole - part):.2f}."
         if before is not None and after is not None:
-            words += f"probability {percent(before[target])} → {percent(after[target])}, "
-        words += f"score {whole:.2f} → {part:.2f}, a {'fall' if whole >= part else 'rise'} of {abs(whole - part):.2f}."
-        if before is not None and after is not None:
+            words = f"probability {percent(before[target])} → {percent(after[target])}, {words}"
             words += f" Most probable now: {self.classes.names[top]}, {percent(after[top])}."
         values = self.occlusion_map()
-        row, column = (self.box[0] + self.box[2]) // 2, (self.box[1] + self.box[3]) // 2
-        if values is not None and not np.isnan(values[row, column]):
-            words += f" On the map its middle has {values[row, column]:.2f}, the mean over all patches that cover it."
-        self.numbers.value = text(words)
+        middle = (self.box[0] + self.box[2]) // 2, (self.box[1] + self.box[3]) // 2
+        if values is not None and not np.isnan(values[middle]):
+            words += f" On the map its middle has {values[middle]:.2f}, the mean over all patches that cover it."
+        self.numbers.value = text(f"{self.classes.names[target]}: {words}")
 
     def summary(self):
-        side, fill = self.patch.value, next(label for label, value in FILLS if value == self.fill.value)
-        return f"{self.chooser.value} · patch of {side} × {side} pixels: {fill}"
+        side = self.patch.value
+        return f"{self.chooser.value} · patch of {side} × {side} pixels: {self.fill.label}"
 
 
 def drawn_bars(rows, width, line=38):

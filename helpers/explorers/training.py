@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from .. import training
 from ..pictures import images, plots
-from .frame import LABELLED, MARK, WRAPPED, Chooser, Explorer, Panel
+from .frame import MARK, Chooser, Explorer, Panel, labelled, row, scale
 from .gallery import Cache, Gallery
 
 SMALL, SHEET, WIDE = 160, 368, 912  # pixels: widths of the panels
@@ -22,11 +22,10 @@ PROBE = "the picture of the training"
 class Film:
     """Filters or maps through time, on a scale that stays the same, so that one sees them grow.
 
-    Args:
-        values: `(T, N, h, w)`, or `(T, N, h, w, 3)` for filters on colours. Moments with NaN or infinity have no frame.
-        content: which filters or maps these are, in words.
-        notes: a sentence for each of the T moments.
-        columns: tiles in a row; None: nearly a square.
+    values: `(T, N, h, w)`, or `(T, N, h, w, 3)` for filters on colours. Moments with NaN or infinity have no frame.
+    content: which filters or maps these are, in words.
+    notes: a sentence for each of the T moments.
+    columns: tiles in a row; None: nearly a square.
     """
 
     def __init__(self, values, content, notes, columns=None):
@@ -45,14 +44,10 @@ class Film:
         shares = self.values[moment] / largest
         if shares.ndim == 4:
             tiles = np.rint(127.5 + 127.5 * shares).astype(np.uint8)
-        elif self.is_signed:
-            tiles = images.colorize(shares, plots.DIVERGING, (-1, 1))
         else:
-            tiles = images.colorize(shares, plots.SEQUENTIAL, (0, 1))
+            tiles = images.colorize(shares, *scale(np.ones(1), self.is_signed))
         height, width = _tile_size(tiles.shape[1:3], self.columns)
-        rows, columns = (
-            np.arange(new) * old // new for new, old in zip((height, width), tiles.shape[1:3], strict=True)
-        )
+        rows, columns = np.arange(height) * tiles.shape[1] // height, np.arange(width) * tiles.shape[2] // width
         sheet = images.tile(tiles[:, rows[:, None], columns], self.columns, GAP)
         return np.pad(sheet, ((0, 0), (0, SHEET - sheet.shape[1]), (0, 0)), constant_values=255)
 
@@ -71,8 +66,9 @@ def film_of_filters(kernels, layer):
     inputs, outputs = kernels.shape[3:]
     title, side = f"Filters of {layer}", math.isqrt(MOST)
     notes = [f"{title}: {growth}" for growth in _growth(kernels)]
-    if inputs == 3 and outputs > 1 or 1 in (inputs, outputs):
-        each = kernels if inputs == 3 and outputs > 1 else kernels.reshape(*kernels.shape[:3], -1)
+    are_coloured = inputs == 3 and outputs > 1
+    if are_coloured or 1 in (inputs, outputs):
+        each = kernels if are_coloured else kernels.reshape(*kernels.shape[:3], -1)
         chosen = _strongest(each[-1])
         return Film(np.moveaxis(each[..., chosen], -1, 1), f"{title}: {_named(chosen, each.shape[-1])}", notes)
     shown = kernels[:, :, :, :side, :side].transpose(0, 3, 4, 1, 2)
@@ -131,9 +127,7 @@ def _named(chosen, count):
 class Curves:
     """The numbers of a training over its steps, drawn once; then only a marker moves.
 
-    Args:
-        lines: dict: name → a number for each step, NaN where there is none.
-        steps: of the snapshots.
+    lines: dict: name → a number for each of the `steps` of the snapshots, NaN where there is none.
     """
 
     def __init__(self, lines, steps):
@@ -189,37 +183,26 @@ class Training(Explorer):
         self.gallery = self._gallery(pictures)
         self.lines, count = _lines(snapshots.logs), len(snapshots.steps)
         self.curves = Curves(self.lines, snapshots.steps) if self.lines else None
-        self._make_controls(count)
-        self.photo, self.filters, self.maps = Panel(width=SMALL), Panel(width=SHEET), Panel(width=SHEET)
-        self.history = Panel("Each dot is a snapshot; the orange one is shown above.", width=WIDE)
-        times = [widgets.HBox([self.moment, self.play], layout=WRAPPED)] if count > 1 else []
-        choice = [self.chooser] if self.gallery and len(self.gallery.names) > 1 else []
-        layer = widgets.HBox([self.layer, self.own], layout=WRAPPED)
-        rows = [[self.photo, self.filters, self.maps], [self.history]]
-        super().__init__("training", [*times, *choice, layer, self.numbers], rows)
-        self.listen(self.moment, trait="index")
-        self.listen(self.layer)
-        self.listen(self.own)
-        if choice:
-            self.listen_to_uploads(self.chooser)
-        self.start()
-
-    def _make_controls(self, count):
         steps = [(f"step {step}", index) for index, step in enumerate(self.snapshots.steps)]
-        self.moment = widgets.SelectionSlider(
-            options=steps,
-            index=count - 1,
-            description="Training",
-            style=LABELLED,
-            layout={"width": "480px", "max_width": "98%"},
-        )
+        self.moment = labelled(widgets.SelectionSlider, "Training", "480px", options=steps, index=count - 1)
         self.play = widgets.Play(value=count - 1, max=count - 1, interval=700, description="Play the training")
         self.link = traitlets.link((self.play, "value"), (self.moment, "index"))
         first = next((layer for layer in self.layers if _has_kernel(self.snapshots, layer)), self.layers[0])
-        self.layer = widgets.Dropdown(options=self.layers, value=first, description="Layer", style=LABELLED)
+        self.layer = labelled(widgets.Dropdown, "Layer", options=self.layers, value=first)
         self.own = widgets.Checkbox(description="Each channel on its own scale", indent=False)
         self.chooser = Chooser(self.gallery, self.gallery.names[0]) if self.gallery else None  # first the probe
         self.numbers = widgets.HTML()
+        self.photo, self.filters, self.maps = Panel(width=SMALL), Panel(width=SHEET), Panel(width=SHEET)
+        self.history = Panel("Each dot is a snapshot; the orange one is shown above.", width=WIDE)
+        times = [row(self.moment, self.play)] if count > 1 else []
+        choice = [self.chooser] if self.gallery and len(self.gallery.names) > 1 else []
+        rows = [[self.photo, self.filters, self.maps], [self.history]]
+        super().__init__("training", [*times, *choice, row(self.layer, self.own), self.numbers], rows)
+        self.listen(self.moment, trait="index")
+        self.listen(self.layer, self.own)
+        if choice:
+            self.listen_to_uploads(self.chooser)
+        self.start()
 
     def _gallery(self, pictures):
         """The probe and, where the network can be run again, other pictures; None if there is none to look at."""
@@ -254,10 +237,9 @@ class Training(Explorer):
 
     def _compute_maps(self):
         name, layer = self.chooser.value, self.layer.value
-        if name == PROBE and layer in self.snapshots.activations:
-            return film_of_maps(training.activation_evolution(self.snapshots, layer), layer)
-        with self.busy(f"Running the network with the weights of {len(self.snapshots.steps)} moments …"):
-            maps = training.activation_evolution(self.snapshots, layer, self.gallery[name])
+        is_kept = name == PROBE and layer in self.snapshots.activations
+        with self.busy(f"Running the network with the weights of {len(self.snapshots.steps)} moments …", not is_kept):
+            maps = training.activation_evolution(self.snapshots, layer, None if is_kept else self.gallery[name])
         return film_of_maps(maps, layer)
 
     def refresh(self):

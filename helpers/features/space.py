@@ -4,7 +4,6 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks
-from ..submodels import engine
 from . import units
 
 
@@ -25,18 +24,11 @@ def describe(model, images, layers, batch=16, progress=False):
     Raises:
         ValueError: an unknown layer, one with several outputs, wrong pictures or none.
     """
-    network = units.probe(model, layers)
+    return units.reduced(model, layers, images, _mean, batch, progress)
 
-    def build():
-        @tf.function(reduce_retracing=True)
-        def means(x):  # taken here, so that the maps themselves are never copied
-            maps = {name: tf.cast(y, "float32") for name, y in network(x, training=False).items()}
-            return {name: tf.reduce_mean(y, list(range(1, len(y.shape) - 1))) for name, y in maps.items()}
 
-        return means
-
-    means = engine.cached(model, ("describe", *network.output), build)
-    return engine.run(means, units.rows(model, images), batch=batch, progress=progress)
+def _mean(maps):
+    return tf.reduce_mean(maps, list(range(1, len(maps.shape) - 1)))
 
 
 def similarity(vectors):

@@ -168,10 +168,16 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
     best, seen = [[] for _ in channels], 0
     for scores, places, shown in engine.stream(find, pictures, batch=batch, progress=progress, label=layer):
         fields = receptive.reach(model, shown.shape[1:3]).fields(layer)
-        for index in range(len(channels)):
-            found = _found(scores[:, index], places[:, index], len(fields.reach[1]), seen)
-            kept = sorted(best[index] + found, key=lambda one: -one.score)[:count]  # stable: the earlier first
-            best[index] = [one if one.image < seen else _cut(one, shown[one.image - seen], fields, pad) for one in kept]
+        width = len(fields.reach[1])
+        for index, kept in enumerate(best):
+            kept += [
+                (score, seen + image, divmod(int(place), width))
+                for image, pairs in enumerate(zip(scores[:, index], places[:, index], strict=True))
+                for score, place in zip(*pairs, strict=True)
+            ]
+            kept.sort(key=lambda one: -one[0])  # stable: the earlier first
+            del kept[count:]
+            kept[:] = [one if len(one) > 3 else (*one, *_cut_out(one, shown, seen, fields, pad)) for one in kept]
         seen += len(shown)
     if not seen:
         raise ValueError("images is empty: give at least one picture.")
@@ -180,6 +186,13 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
         scores, *others, patches = map(np.array, zip(*kept, strict=True))
         answers.append(Patches(int(number), patches, scores, *others))
     return answers if several else answers[0]
+
+
+def _cut_out(place, pictures, first, fields, pad):
+    """The box and the patch of a place `(score, image, position)`; `first` is the number of the first picture."""
+    picture = pictures[place[1] - first]
+    box = _shown_box(fields, place[2], picture.shape)
+    return box, cut(picture, box, pad)
 
 
 class Activity(NamedTuple):
@@ -206,36 +219,17 @@ def activity(model, images, layers, batch=4, progress=False):
     Raises:
         ValueError: an unknown layer, or no picture.
     """
-    network = probe(model, layers)
-
-    def build():
-        @tf.function(reduce_retracing=True)
-        def summary(x):
-            found = {}
-            for name, maps in network(x, training=False).items():
-                maps, axes = tf.cast(maps, "float32"), list(range(1, len(maps.shape)))
-                silent = tf.reduce_mean(tf.cast(maps <= 0, "float32"), axes)
-                found[name] = silent, tf.reduce_max(maps, axes[:-1]), tf.reduce_mean(maps**2, axes)
-            return found
-
-        return summary
-
-    summary = engine.cached(model, ("activity", *network.output), build)
-    found = engine.run(summary, rows(model, images), batch=batch, progress=progress)
+    found = reduced(model, layers, images, _summary, batch, progress)
     return {
         name: Activity(float(silent.mean()), float((peaks.max(0) <= 0).mean()), float(energy.mean()))
-        for name, (silent, peaks, energy) in ((name, found[name]) for name in network.output)
+        for name, (silent, peaks, energy) in found.items()
     }
 
 
-class _Place(NamedTuple):
-    """A unit that answers strongly; `box` and `patch` are None until it is cut out."""
-
-    score: float
-    image: int
-    position: tuple
-    box: tuple = None
-    patch: np.ndarray = None
+def _summary(maps):
+    axes = list(range(1, len(maps.shape)))
+    silent = tf.reduce_mean(tf.cast(maps <= 0, "float32"), axes)
+    return silent, tf.reduce_max(maps, axes[:-1]), tf.reduce_mean(maps**2, axes)
 
 
 def strongest_places(model, layer, channels, count):
@@ -259,21 +253,6 @@ def strongest_places(model, layer, channels, count):
 
     strongest = engine.cached(model, ("strongest places", layer), build)
     return lambda x: strongest(x, tf.constant(channels), tf.constant(count))
-
-
-def _found(scores, places, width, first_image):
-    """The places of one channel in one batch, from `(B, k)` scores and places, which are row × width + column."""
-    return [
-        _Place(score, first_image + image, divmod(int(place), width))
-        for image in range(len(scores))
-        for score, place in zip(scores[image], places[image], strict=True)
-    ]
-
-
-def _cut(place, picture, fields, pad):
-    """Add the box and the patch of a place."""
-    box = _shown_box(fields, place.position, picture.shape)
-    return place._replace(box=box, patch=cut(picture, box, pad))
 
 
 def patch_box(model, layer, position, size=None):
@@ -318,10 +297,40 @@ def _shown(reach, index, length):
     return first, first + extent
 
 
+def one_output(model, layer):
+    """The symbolic output of a layer that has only one, with its channels last."""
+    tensor = trace(model).single(layer)
+    if len(tensor.shape) == 4:
+        taps.spatial(model, layer)
+    return tensor
+
+
 def probe(model, layers):
     """The network from its one picture up to some layers, with one output each: to a dict, name → float tensor."""
-    graph, names = trace(model), submodels.activations(model, layers).output
-    return keras.Model(keras.tree.flatten(graph.inputs)[0], {name: graph.single(name) for name in names})
+    names = submodels.activations(model, layers).output
+    picture = keras.tree.flatten(trace(model).inputs)[0]
+    return keras.Model(picture, {name: one_output(model, name) for name in names})
+
+
+def reduced(model, layers, images, reduce, batch, progress):
+    """`reduce(maps)` of some layers over pictures: a dict, name → what it gives, for each picture.
+
+    It is taken within the pass, so that the maps themselves never leave it: memory does not grow with the pictures.
+
+    reduce: function of maps `(B, …, C)` float32 to a tensor, or several, with that first axis.
+    """
+    network = probe(model, layers)
+
+    def build():
+        @tf.function(reduce_retracing=True)
+        def numbers(x):
+            return {name: reduce(tf.cast(maps, "float32")) for name, maps in network(x, training=False).items()}
+
+        return numbers
+
+    numbers = engine.cached(model, ("reduced", reduce, *network.output), build)
+    found = engine.run(numbers, rows(model, images), batch=batch, progress=progress)
+    return {name: found[name] for name in network.output}  # in the order in which they were asked for
 
 
 def rows(model, images):

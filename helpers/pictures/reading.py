@@ -105,15 +105,15 @@ def _from_array(array):
         low, high = finite_range(array, "The picture")
         if low < 0 or high > 255:
             raise ValueError(f"Pixel values go from 0 to 255; these go from {low:.4g} to {high:.4g}: rescale them.")
-        if is_share(array):
-            raise ValueError("These pixel values go from 0 to 1, not to 255: multiply them by 255.")
+        refuse_shares(array)
         array = np.rint(array).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def is_share(pixels):
-    """Whether these pixel values go from 0 to 1 rather than to 255. Nothing but zeros and ones may mean either."""
-    return bool(np.max(pixels) <= 1 and np.any(np.mod(pixels, 1)))
+def refuse_shares(pixels, how=""):
+    """Raise a `ValueError` if these pixels go from 0 to 1, not to 255. Nothing but zeros and ones may mean either."""
+    if np.max(pixels) <= 1 and np.any(np.mod(pixels, 1)):
+        raise ValueError(f"These pixel values go from 0 to 1, not to 255: multiply them by 255. {how}".rstrip())
 
 
 def _to_rgb(image):

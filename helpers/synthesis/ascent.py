@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.optimize import minimize
 
 from .. import submodels
-from ..features.units import pixel_gradient, probe
+from ..features.units import one_output, pixel_gradient
 from ..submodels import engine
 from ..submodels.graph import trace
 from .objectives import LOGITS
@@ -27,23 +27,20 @@ class Ascent:
     """
 
     def __init__(self, model, layers, score, numbers=()):
-        if LOGITS in layers:
-            model, last = logits(model)
-        own = {layer: last if layer == LOGITS else layer for layer in layers}
-        self.model, self.layers, self.numbers = model, tuple(own.values()), numbers
-        self.network = network = up_to(model, self.layers)
+        self.model, self.layers, self.numbers = model, layers, numbers
+        self.network = network = up_to(model, layers)
         picture = tf.TensorSpec((1, None, None, network.inputs[0].shape[-1]))
         signature = [picture, *map(tf.TensorSpec.from_tensor, numbers)]
 
         def scored(window, *numbers):
             outputs = network(window, training=False)
-            return score({layer: tf.cast(outputs[name], tf.float32) for layer, name in own.items()}, *numbers)
+            return score({layer: tf.cast(output, tf.float32) for layer, output in outputs.items()}, *numbers)
 
         def uphill(window, *numbers):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(window)
                 value = scored(window, *numbers)
-            return pixel_gradient(tape, value, window, self.layers)[0]
+            return pixel_gradient(tape, value, window, layers)[0]
 
         # Without AutoGraph, whose traceback would wrap what an objective refuses in words.
         self._score, self._gradient = (
@@ -67,10 +64,7 @@ class Ascent:
                 "earlier layer, or octaves=1 and a picture of the network's own size."
             ) from error
         if scores[0].shape != (1,):
-            raise ValueError(
-                f"The objective gives {tuple(scores[0].shape)} for one picture. It is to give one score for each "
-                "picture, (B,): take the mean over all axes but the first."
-            )
+            raise ValueError(f"The objective gives {scores[0].shape} for one picture, and not one score each, (B,).")
         return float(np.mean(scores))
 
     def step(self, picture, length, shift, tile=None):
@@ -85,37 +79,39 @@ class Ascent:
         return np.clip(picture + length / size * gradient, 0, 255) if size > 0 else picture
 
 
-def up_to(model, layers, size=(None, None)):
-    """The part of a network up to these layers, for float pictures of this size or any: to a dict, layer → output."""
-    engine.picture_shape(model)  # there must be one picture
-    part = probe(model, layers)
-    picture = keras.Input((*size, part.inputs[0].shape[-1]))
-    return submodels.flatten(keras.Model(picture, part(picture), name=model.name))
-
-
-def logits(model):
-    """The network without its softmax, and the name of the layer that puts out the logits (B, classes)."""
-    graph = trace(submodels.logits(model))
-    outputs = keras.tree.flatten(graph.outputs)
+def output(model, layer):
+    """The network that a layer is in, and its one symbolic output; for `LOGITS` without the softmax at the end."""
+    if layer != LOGITS:
+        return model, one_output(model, layer)
+    network = submodels.logits(model)
+    outputs = network.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             f"Model {model.name!r} puts out {[tuple(x.shape) for x in outputs]}: it has no logits (B, classes), so no "
             "class to ask for. Give a layer, or a network that ends in logits."
         )
-    return graph.model(), next(call.name for call in graph.calls if call.outputs is outputs[0])
+    return network, keras.tree.flatten(trace(network).outputs)[0]
 
 
-def descend(loss_and_gradient, start, steps, tell):
+def up_to(model, layers, size=(None, None)):
+    """The part of a network up to these layers, for float pictures of this size or any: to a dict, layer → output."""
+    channels = engine.picture_shape(model)[-1]
+    network = output(model, LOGITS)[0] if LOGITS in layers else model
+    graph = trace(network)
+    tensors = {layer: output(network, layer)[1] for layer in layers}
+    part = keras.Model(keras.tree.flatten(graph.inputs)[0], tensors)
+    picture = keras.Input((*size, channels))
+    return submodels.flatten(keras.Model(picture, part(picture), name=model.name))
+
+
+def descend(loss_and_gradient, given, start, steps, tell):
     """The best parameters that L-BFGS finds with so many gradients, and the loss of the best ones after each.
 
     Args:
-        loss_and_gradient: function of parameters, a tensor of the shape of `start`.
+        loss_and_gradient: function of parameters, a tensor of the shape of `start`, and of what is `given`.
         start: the first parameters, an array.
         steps: gradients, at most.
         tell: called with the number of gradients done.
-
-    Returns:
-        `(parameters, losses)`: float32, of the shape of `start`, and `(steps,)`.
     """
     losses, best = [], None
 
@@ -124,7 +120,7 @@ def descend(loss_and_gradient, start, steps, tell):
         if len(losses) == steps:
             raise StopIteration  # SciPy's own limit is looked at only between line searches
         z = flat.reshape(start.shape).astype("float32")
-        loss, gradient = loss_and_gradient(tf.constant(z))
+        loss, gradient = loss_and_gradient(tf.constant(z), *given)
         if best is None or loss < min(losses):
             best = z
         losses.append(float(loss))

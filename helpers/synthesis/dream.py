@@ -4,6 +4,7 @@ After Mordvintsev, Olah and Tyka (2015), "Inceptionism: Going Deeper into Neural
 """
 
 import math
+import operator
 import warnings
 from typing import NamedTuple
 
@@ -15,12 +16,12 @@ from tqdm.auto import tqdm
 from .. import checks
 from ..features import units
 from ..pictures import images
-from ..pictures.reading import is_share
+from ..pictures.reading import refuse_shares
 from ..submodels import engine, taps
 from ..submodels.graph import trace
-from . import objectives, transforms
-from .ascent import Ascent, logits, up_to
-from .objectives import Objective
+from . import transforms
+from .ascent import Ascent, output, up_to
+from .objectives import LOGITS, Objective, alike, channel, layer
 
 FLAT = (
     "The objective did not rise in the octaves of size {}. If it is 0, what was asked for is silent here: take another "
@@ -182,17 +183,13 @@ def guided_dream(model, image, guide_image, layer, **options):
     Raises:
         ValueError: as `deep_dream`, for both pictures; a layer without spatial axes.
     """
+    layer = taps.spatial(model, layer)
     network = up_to(model, (layer,))
-    if not taps.is_spatial(network.outputs[0]):
-        raise ValueError(
-            f"Layer {layer!r} puts out {tuple(network.outputs[0].shape)}; a guide needs (B, height, width, channels). "
-            "submodels.layer_names(model, kind='spatial') lists the layers."
-        )
     guide = _photograph(network, guide_image)
     _check_size(network, guide.shape[:2])
     features = engine.run(network, guide[None])[layer].astype("float32")
     features = tf.constant(features.reshape(-1, features.shape[-1]))
-    return deep_dream(model, image, objectives.alike(layer, features), **options)
+    return deep_dream(model, image, alike(layer, features), **options)
 
 
 def _ascent(model, objective):
@@ -214,26 +211,19 @@ def _by_value(model, objective):
     match objective:
         case str():
             return _by_value(model, {objective: 1.0})
-        case dict():
-            names = tuple(objective)
+        case dict() if objective:
+            names, nothing = tuple(objective), Objective((), lambda outputs: 0.0)
             weights = [checks.real(weight, f"The weight of {name!r}") for name, weight in objective.items()]
-            return names, weights, lambda *weights: _weighted(names, weights)
-        case (str() as layer, number):
-            number = checks.channel(number, layer, trace(model).single(layer).shape[-1])
-            return (layer,), [number], lambda number: objectives.channel(layer, number)
+            return names, weights, lambda *weights: sum(map(operator.mul, map(layer, names), weights), nothing)
+        case (str() as name, number):
+            number = checks.channel(number, name, output(model, name)[1].shape[-1])
+            return (name,), [number], lambda number: channel(name, number)
         case int() | np.integer() if not isinstance(objective, bool):
-            network, name = logits(model)
-            objectives.check_class(objective, trace(network).single(name).shape[-1])
-            return (objectives.LOGITS,), [int(objective)], objectives.class_logit
+            return _by_value(model, (LOGITS, objective))
     raise ValueError(
         f"objective is {objective!r}: give a layer name, a dict of layer names and weights, (layer, channel), the int "
         "of a class, or a synthesis.Objective."
     )
-
-
-def _weighted(names, weights):
-    terms = (weight * objectives.layer(name) for name, weight in zip(names, weights, strict=True))
-    return sum(terms, Objective((), lambda outputs: 0.0))
 
 
 def _photograph(network, image):
@@ -242,12 +232,11 @@ def _photograph(network, image):
         raise ValueError(f"One picture (H, W, C) is dreamt at a time, and this has shape {np.shape(image)}.")
     if pictures.min() < 0 or pictures.max() > 255:
         raise ValueError(f"Pixels go from 0 to 255; these go from {pictures.min():.4g} to {pictures.max():.4g}.")
-    if is_share(pictures):
-        raise ValueError(
-            "These pixels go from 0 to 1, and a dream walks from 0 to 255: multiply the picture by 255. A network that "
-            "takes 0 to 1 gets its preprocessing in front: keras.Sequential([keras.Input((None, None, 3)), "
-            "keras.layers.Rescaling(1 / 255), model])."
-        )
+    refuse_shares(
+        pictures,
+        "A network that takes 0 to 1 gets its preprocessing in front: keras.Sequential([keras.Input((None, None, 3)), "
+        "keras.layers.Rescaling(1 / 255), model]).",
+    )
     return pictures[0]
 
 
@@ -279,11 +268,11 @@ def _check_size(network, size, tile=None):
 
 def _check_tile(model, layers, tile):
     """Raise a `ValueError` if no unit in a tile sees as much as it can see."""
-    free = None in model.inputs[0].shape[1:3]
-    for layer in layers:
-        needed = max(units.receptive_field(model, layer, size=(tile, tile) if free else None).size)
+    size = (tile, tile) if None in engine.picture_shape(model)[:2] else None
+    for name in layers:
+        needed = max(units.receptive_field(model, -1 if name == LOGITS else name, size=size).size)
         if tile < needed:
             raise ValueError(
-                f"tile is {tile}, and a unit of {layer!r} sees {needed} pixels: in such a tile no unit would see all "
+                f"tile is {tile}, and a unit of {name!r} sees {needed} pixels: in such a tile no unit would see all "
                 f"that it can. Give tile={math.ceil(needed / 32) * 32} or more, or an earlier layer."
             )

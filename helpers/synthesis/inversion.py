@@ -7,8 +7,8 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from .. import checks
-from ..features.units import pixel_gradient
-from ..pictures.reading import is_share
+from ..features.units import one_output, pixel_gradient
+from ..pictures.reading import refuse_shares
 from ..submodels import engine
 from ..submodels.graph import trace
 from .ascent import descend, up_to
@@ -53,10 +53,9 @@ def invert(
 
         ‖Φ(x) − Φ₀‖² / ‖Φ₀‖²  +  tv · total variation(x)  +  alpha · α-norm(x)
 
-    The first term is 1 for a picture without features, whatever the layer, and the other two do not depend on the
-    size of the picture: so one setting serves all layers. The search starts from noise and sees the photograph only
-    through Φ₀. Two things differ from the paper: the parameters are waves rather than pixels, scaled as
-    photographs are (`parameters.fourier`), and the search is L-BFGS, which needs far fewer gradients than descent.
+    The first term is 1 for a picture without features, and the other two do not depend on the size of the picture: so
+    one setting serves all layers. The search starts from noise and sees the photograph only through Φ₀. Other than in
+    the paper the parameters are waves, scaled as photographs are (`parameters.fourier`), and the search is L-BFGS.
 
     Args:
         model: a `keras.Model` that is a graph of layers with one input, a picture.
@@ -67,8 +66,8 @@ def invert(
         parameterisation: `"fourier"`, or `"pixel"` for the paper's own.
         starts: how many times to start, each time from other noise. Where the results differ, the layer does not care.
         steps: gradients for each start, at most. Fewer are taken if none gets further.
-        tv: weight of `objectives.total_variation`: more is smoother.
-        alpha: weight of `objectives.alpha_norm`: more is greyer, and holds pixels within their range.
+        tv, alpha: weights of `objectives.total_variation` (more is smoother) and `alpha_norm` (more is greyer, within
+            the range).
         limits: the lowest and the highest pixel of the model's input.
         seed: of the noise.
         progress: show a bar.
@@ -82,25 +81,22 @@ def invert(
     """
     steps, starts = checks.whole(steps, "steps"), checks.whole(starts, "starts")
     weights = [tf.constant(checks.real(weight, name, 0), tf.float32) for name, weight in (("tv", tv), ("alpha", alpha))]
-    limits = checks.interval(limits, "limits")
-    image = _checked_image(model, image, limits)
+    layer = trace(model).named(layer)
+    image, limits = _checked_image(model, image, checks.interval(limits, "limits"))
     decode, features, loss_and_gradient = _functions(model, layer, channel, parameterisation, image.shape, limits)
-    wanted = features(image)
-    _check_features(wanted, layer, channel)
-    pictures, losses = [], []
+    wanted = _checked_features(features(image), layer, channel)
+    noises = np.random.default_rng(seed).normal(0, START, (starts, *image.shape))
     with tqdm(total=starts * steps, desc=f"invert {layer}", disable=not progress, leave=False) as bar:
-        for noise in np.random.default_rng(seed).normal(0, START, (starts, *image.shape)):
-            best, fallen = descend(lambda z: loss_and_gradient(z, wanted, *weights), noise, steps, bar.update)
-            pictures.append(np.clip(decode(tf.constant(best)), *limits))
-            losses.append(fallen)
+        ways = [descend(loss_and_gradient, (wanted, *weights), noise, steps, bar.update) for noise in noises]
+    pictures = [np.clip(decode(tf.constant(best)), *limits) for best, _ in ways]
     errors = [tf.norm(features(picture) - wanted) / tf.norm(wanted) for picture in pictures]
-    return Inversion(np.concatenate(pictures), np.stack(losses), np.array(errors, "float32"))
+    return Inversion(np.concatenate(pictures), np.stack([losses for _, losses in ways]), np.array(errors, "float32"))
 
 
 def _functions(model, layer, channel, parameterisation, shape, limits):
     """Three functions: parameters → picture, picture → features, parameters → loss and its gradient."""
     decode = named_parameterisation(parameterisation, shape[1:], limits).decode
-    count = trace(model).single(layer).shape[-1] or 0
+    count = one_output(model, layer).shape[-1]
     numbers = [] if channel is None else [tf.constant(checks.channel(channel, layer, count))]
     key = ("inversion", layer, channel is None, parameterisation, shape, limits)  # all channels share what is compiled
     compiled = engine.cached(model, key, lambda: _build(model, layer, decode, shape, limits, numbers))
@@ -136,24 +132,20 @@ def _build(model, layer, decode, shape, limits, numbers):
 
 def _checked_image(model, image, limits):
     """The picture as a batch of one."""
-    trace(model)  # first, since it says best what is wrong with a model that is no graph
     batch, _ = engine.as_batch(model, image)
     if len(batch) != 1:
         raise ValueError(f"{len(batch)} pictures are given: invert takes one, (H, W, C). Call it once for each.")
-    if is_share(batch) and limits[1] >= 2:
-        raise ValueError(
-            f"The pixels go from 0 to 1, and limits={tuple(limits)}: give limits=(0, 1) if that is what the model "
-            "takes, or else multiply the picture by 255."
-        )
+    if limits[1] > 1:
+        refuse_shares(batch, "If the model takes 0 to 1, give limits=(0, 1).")
     if batch.min() < limits[0] or batch.max() > limits[1]:
         raise ValueError(
             f"The pixels go from {batch.min():.4g} to {batch.max():.4g}, outside limits={tuple(limits)}: give the "
             "range that the model's input has, for instance limits=(-1, 1)."
         )
-    return batch
+    return batch, limits
 
 
-def _check_features(wanted, layer, channel):
+def _checked_features(wanted, layer, channel):
     where = f"Layer {layer!r}" if channel is None else f"Channel {channel} of layer {layer!r}"
     if not np.isfinite(wanted).all():
         raise ValueError(f"{where} has NaN or infinite values for this picture: look at the weights of the model.")
@@ -162,3 +154,4 @@ def _check_features(wanted, layer, channel):
             f"{where} is zero everywhere for this picture, so there is nothing to match: choose another channel or "
             "picture (submodels.activations(model, layer) shows which channels fire)."
         )
+    return wanted

@@ -87,6 +87,4 @@ def parameterisation(name, shape, limits=(0, 255)):
         ValueError: another name, or limits of which the first is not below the second.
     """
     checks.choose(name, PARAMETERISATIONS, "parameterisation")
-    if not limits[0] < limits[1]:
-        raise ValueError(f"limits={limits!r}: the lowest value of a pixel must be below the highest.")
-    return PARAMETERISATIONS[name](shape, limits)
+    return PARAMETERISATIONS[name](shape, checks.interval(limits, "limits"))

@@ -10,50 +10,36 @@ from playwright.sync_api import expect
 from tests.browser import servers
 from tests.browser.widgets import menu, pictures
 from tests.tools import notebook as nb
+from tests.tools import settings
 
 pytestmark = pytest.mark.browser
 
 SLEEPS = 4  # cells of a notebook that does nothing, but for a long time
 
 
-def sleeper(folder, seconds):
+@contextlib.contextmanager
+def sleeping(folder, seconds, **tornado):
+    """The app of a notebook whose cells sleep; its server asks every second whether the page is still there."""
     sources = [f"import time\ntime.sleep({seconds})\nprint('cell {n}')" for n in range(SLEEPS)]
-    path = folder / "sleeper.ipynb"
-    nb.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), path)
-    return path
+    config = folder / "settings" / "config"
+    config.mkdir(parents=True)
+    nb.write(nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, sources)]), folder / "sleeper.ipynb")
+    told = settings.TORNADO | {"ws_ping_interval": 1000, **tornado}
+    (config / "voila.json").write_text(json.dumps({"Voila": {"tornado_settings": told}}))
+    with servers.app(folder / "sleeper.ipynb", folder / "settings") as address:
+        yield address
 
 
-def impatient(folder, **more):
-    """To what this environment says is added: ask thirty times as often whether the page is still there."""
-    (folder / "config").mkdir(parents=True)
-    tornado = {"ws_ping_interval": 1000, **more}
-    (folder / "config" / "voila.json").write_text(json.dumps({"Voila": {"tornado_settings": tornado}}))
-    return folder
-
-
-@pytest.fixture
-def sleeping(page, tmp_path):
-    """`sleeping(seconds, **settings)`: a cell of the page, by its number; each takes so many seconds."""
-    with contextlib.ExitStack() as open_servers:
-
-        def start(seconds, **more):
-            path = sleeper(tmp_path, seconds)
-            page.goto(open_servers.enter_context(servers.app(path, impatient(tmp_path / "settings", **more))))
-            return lambda number: page.get_by_text(f"cell {number}", exact=True)
-
-        yield start
-
-
-def test_page_that_takes_long_is_not_given_up(sleeping):
-    cell = sleeping(9)  # 36 s; without the setting the limit, with such pings, is 30 s
-    expect(cell(SLEEPS - 1)).to_be_visible(timeout=60_000)
-
-
-def test_without_the_setting_a_server_hangs_up(sleeping, page):
-    cell = sleeping(2, ws_ping_timeout=3000)
-    expect(cell(0)).to_be_visible()
-    page.wait_for_timeout(1000 * 2 * (SLEEPS + 1))
-    expect(cell(SLEEPS - 1)).to_have_count(0)
+def test_page_that_takes_long_is_not_given_up(page, tmp_path):
+    """36 s, where with such pings the limit is 30 s without the setting; the other server may hang up, and does."""
+    with sleeping(tmp_path / "long", 9) as long, sleeping(tmp_path / "other", 2, ws_ping_timeout=3000) as other:
+        lost = page.context.new_page()
+        page.goto(long)
+        lost.goto(other)
+        expect(lost.get_by_text("cell 0", exact=True)).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(f"cell {SLEEPS - 1}", exact=True)).to_be_visible(timeout=90_000)
+        expect(lost.get_by_text(f"cell {SLEEPS - 1}", exact=True)).to_have_count(0)
+        lost.close()
 
 
 @pytest.fixture(scope="module")
