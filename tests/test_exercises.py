@@ -230,6 +230,7 @@ PLAUSIBLE_BUT_WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", EXERCISES)
 def test_plausible_wrong_answers_are_refused(id, capsys):
     assert PLAUSIBLE_BUT_WRONG[id]
@@ -337,6 +338,7 @@ def test_unknown_prediction_and_unknown_letter(foretold, id, choice, says):
 HAPPENS = {"00": "BA", "01": "ACB", "02": "AC", "03": "CAA", "04": "BAC", "05": "ABC", "06": "CAB", "07": "AAC"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", PREDICTIONS)
 def test_every_prediction_comes_out_as_the_notebook_tells(id):
     prediction = PREDICTIONS[id]

@@ -450,6 +450,7 @@ def test_adaptive_steps_tell_the_same_as_very_many(residual):
     assert np.linalg.norm(auto - many) < 0.03 * np.linalg.norm(many)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["koala", "jaguar"])
 def test_adaptive_steps_on_a_photograph(name, efficientnet, monkeypatch):
     picture = images.batch(images.sample(name))

@@ -208,6 +208,7 @@ def test_links_of_a_copy_lead_to_the_copies_and_thumbnails_beside_it(path, make)
     assert set(nb.links(nb.markdown(make(nb.read(path))))) <= beside
 
 
+@pytest.mark.slow
 def test_student_copy_runs_where_it_is(collection):
     folder = collection / "build" / "handout" / "student"
     made = nb.read(folder / nb.START.name)

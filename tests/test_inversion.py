@@ -264,6 +264,7 @@ def test_a_network_with_broken_weights_is_refused():
         inversion.invert(model, photograph(), "turned", progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["koala", "coffee"])
 def test_quality_on_the_bundled_network(name):
     model, image = models.load("vgg19", size=64), images.batch(images.sample(name), size=64)[0]

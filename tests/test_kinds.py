@@ -304,3 +304,15 @@ def test_only_the_copy_that_leaves_the_network_is_changed():
     np.testing.assert_allclose(tf.nn.sigmoid(opened), model(x)[1], atol=1e-6)
     assert np.abs(np.asarray(opened) - np.asarray(model(x)[1])).max() > 0.1
     assert {"gate", "gate_logits"} <= set(submodels.layer_names(submodels.logits(model)))
+
+
+def test_a_twin_calls_itself_where_a_layer_holds_its_own_method():
+    """Libraries that watch a layer put a function in place of its `call`, and afterwards the method itself."""
+    model, x = classifier(L.Conv2D(4, 3, activation="relu", name="watched")), pictures()
+    wanted = gradients.guided_backprop(model, x, 1)
+    watched = keras.models.clone_model(model)
+    watched.set_weights(model.get_weights())
+    layer = watched.get_layer("watched")
+    layer.call = layer.call
+    np.testing.assert_array_equal(gradients.guided_backprop(watched, x, 1), wanted)
+    assert np.abs(wanted - gradients.saliency(model, x, 1)).max() > 0

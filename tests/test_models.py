@@ -139,6 +139,7 @@ def test_spelling_is_forgiving():
     assert models.load("EfficientNetV2B0", size=32, weights=None).input_shape == (None, 32, 32, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_of_keras_has_its_own_preprocessing_in_the_graph(name):
     constructor = applications.constructors()[name]

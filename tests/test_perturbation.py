@@ -201,6 +201,7 @@ def test_resumed_occlusion_with_two_outputs_and_every_fill(batch):
         np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size", "patch"), [("efficientnet_lite0", 192, 16), ("vgg19", 128, 16)])
 def test_resuming_pays_on_the_bundled_networks_and_changes_nothing(name, size, patch):
     model, picture = models.load(name, size=size), images.batch(images.sample("koala"), size=size)

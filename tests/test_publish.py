@@ -103,6 +103,7 @@ def contents(root):
     }
 
 
+@pytest.mark.slow
 def test_publish_there_and_back(root, monkeypatch):
     """One run says the new place everywhere; a second changes nothing; the way back gives the same bytes."""
     before = contents(root)

@@ -313,6 +313,7 @@ def test_a_sequential_that_grows_is_opened_again():
 # ---------------------------------------------------------------------- BatchNorm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetB0"])
 def test_folding_keeps_the_outputs_of_real_architectures(name):
     model = zoo.application(name, size=64)

@@ -7,6 +7,7 @@ own graph is run once on new symbolic inputs.
 import functools
 import inspect
 from numbers import Integral
+from types import MethodType
 from typing import Any, NamedTuple
 
 import keras
@@ -319,5 +320,10 @@ def twin(layer, **attributes):
     It is no copy by configuration: whatever a layer holds, it has too, and nothing of it is made anew.
     """
     copy = object.__new__(type(layer))
-    copy.__dict__.update(vars(layer), _inbound_nodes=[], _outbound_nodes=[], **attributes)
+    own = {name: MethodType(one.__func__, copy) for name, one in vars(layer).items() if _is_method_of(layer, one)}
+    copy.__dict__.update({**vars(layer), **own, **attributes, "_inbound_nodes": [], "_outbound_nodes": []})
     return copy
+
+
+def _is_method_of(layer, value):  # `layer.call = layer.call` is what libraries leave behind that watch a layer
+    return isinstance(value, MethodType) and value.__self__ is layer
