@@ -75,8 +75,8 @@ def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True,
     """Which places speak for a class, if it is there several times? (Chattopadhay et al. 2018, arXiv:1710.11063)
 
     w_k = Σ α_k · ReLU(g_k) with α_k = g_k² / (2 g_k² + S_k g_k³) and S_k = Σ A_k over all places. That is the paper's
-    formula for a score exp(y), but for the factor exp(y) that all channels of a picture have in common. It is made for
-    maps that are not negative, as they are after a ReLU; with S_k below zero α_k can be anything.
+    formula for a score exp(y), but for the factor exp(y) that all channels have in common. It is made for maps that are
+    not negative, as after a ReLU; with S_k below zero α_k can be anything.
 
     Args, Returns, Raises: as `grad_cam`.
     """
@@ -123,8 +123,7 @@ def hires_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
     """Grad-CAM with weights that share the score out among the channels. (Fu et al. 2020, arXiv:2008.02312)
 
-    w_k = Σ A_k · g_k / Σ A_k: the gradient is averaged where the channel is active. The signed map then sums to
-    the same as that of HiRes-CAM.
+    w_k = Σ A_k · g_k / Σ A_k: the gradient is averaged where the channel is active. The signed map sums as HiRes-CAM's.
 
     Args, Returns, Raises: as `grad_cam`. A channel whose sum is zero gets no weight.
     """
@@ -159,8 +158,8 @@ def finer_cam(
     task, layers = _prepare(model, images, target, layer, resolve=np.ndim(compare) > 0)
     count, listed = _rivals(model, compare, task.targets)
     # What is compared, and how strongly, travels with each picture: one compiled function serves them all.
-    rows = np.tile(np.r_[gamma, count, listed], (len(task.images), 1))
-    task = task._replace(score=_apart, key=_apart, targets=np.c_[task.targets, rows].astype("float32"))
+    rows = np.c_[task.targets, np.tile(np.r_[gamma, count, listed], (len(task.images), 1))].astype("float32")
+    task = task._replace(score=_apart, key=_apart, targets=rows)
     return _answer(task, _maps(task, layers, "finer_cam", _averaged, batch), upsample, rectify)
 
 
@@ -198,14 +197,14 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     """What stands out in a layer, whatever the class? (Muhammad and Yeasin 2020, arXiv:2008.00299)
 
     With the layer as a matrix O of places × channels, L = O · v with v the first right singular vector of O: the
-    direction in channel space along which the picture's places have the largest values. A direction has no sign;
-    it is chosen so that L is large where the layer is active, Σ L[i, j] · ‖A[i, j]‖² ≥ 0.
+    direction in which the places have the largest values. Its sign is chosen so that L is large where the layer is
+    active, Σ L[i, j] · ‖A[i, j]‖² ≥ 0.
 
     Args:
         model, images, layer, upsample, rectify, batch: as for `grad_cam`.
         target: checked if given, and not used: the map is the same for all classes.
-        center: True subtracts from each channel its mean over the places first, so that v is the first principal
-            component in the strict sense; the paper does not, other programs do.
+        center: True subtracts from each channel its mean first, so that v is the first principal component in the
+            strict sense; the paper does not, other programs do.
 
     Returns, raises: as `grad_cam`.
     """
@@ -220,6 +219,10 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
 
 
+def _no_class(outputs):
+    return tf.zeros(tf.shape(only(outputs))[0])
+
+
 def _first_component(matrix):
     """O · v, with v the first right singular vector of the matrix O, up to its sign."""
     matrix = matrix.astype("float64")
@@ -227,10 +230,6 @@ def _first_component(matrix):
         return matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
     squares, vectors = np.linalg.eigh(matrix @ matrix.T)  # the same from the smaller side: O·v = σ·u
     return np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
-
-
-def _no_class(outputs):
-    return tf.zeros(tf.shape(only(outputs))[0])
 
 
 def score_cam(
@@ -249,12 +248,11 @@ def score_cam(
     """Which channels, used as a window on the picture, keep the class? (Wang et al. 2020, arXiv:1910.01279)
 
     Each map A_k, enlarged and scaled to 0…1, is a mask M_k on the picture x; w = softmax over k of the scores of
-    x · M_k + baseline · (1 − M_k). No gradients, one pass for each channel. (The paper subtracts the score of the
-    baseline, which softmax does not see.) Channels that are constant give an empty mask and share one pass.
+    x · M_k + baseline · (1 − M_k). No gradients, one pass for each channel; those that are constant share one. (The
+    paper subtracts the score of the baseline, which softmax does not see.)
 
     Args:
-        model, images, target, layer, upsample, rectify: as for `grad_cam`; softmax of logits is meant, not of
-            probabilities.
+        model, images, target, layer, upsample, rectify: as for `grad_cam`; scores are to be logits.
         channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
         baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
         batch, progress: masks computed at a time, which bounds the memory; show a bar.
@@ -303,8 +301,8 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
     """Which channels does the class need? (Desai and Ramaswamy 2020, Ablation-CAM)
 
     w_k = (y − y without channel k) / |y|, with the channel set to zero in the layer. No gradients. For each channel
-    only what comes after the layer is run, whether or not the network has a bottleneck there; channels that
-    are silent need no pass. (The paper divides by y: with a negative score, needed channels would count against it.)
+    only what comes after the layer is run; channels that are silent need no pass. (The paper divides by y: with a
+    negative score, needed channels would count against it.)
 
     Args:
         model, images, target, layer, upsample, rectify: as for `grad_cam`.
@@ -344,8 +342,7 @@ def _ablation(task, layer, batch, progress):
 def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
     """Which details, at the places that speak for a class? (Selvaraju et al. 2017, arXiv:1610.02391)
 
-    Guided backpropagation × Grad-CAM, enlarged to the size of the picture: the first is sharp and knows hardly anything
-    of the class, the second knows the class and is coarse.
+    Guided backpropagation × Grad-CAM, enlarged: the first is sharp and knows little of the class, the second is coarse.
 
     Args, returns, raises: as `grad_cam`, and as `submodels.relu_rule`; float32 of the shape of `images`, signed.
     """
@@ -360,8 +357,11 @@ def _prepare(model, images, target, layer, resolve=False):
     given = layer if isinstance(layer, (list, tuple)) else [layer]
     if not given:
         raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
-    engine.as_batch(model, images)  # a picture of the wrong shape is to be said before a layer that is missing
-    layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
+    try:
+        layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
+    except ValueError:
+        engine.as_batch(model, images)  # a network of no pictures is to be said before a layer that is missing
+        raise
     return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers
 
 
@@ -373,10 +373,10 @@ def _by_gradient(formula, model, images, target, layer, upsample, rectify, batch
 
 def _maps(task, layers, name, formula, batch):
     """Maps `{layer: (B, h, w)}` by `formula(A, g)`, in the pass that makes A and g."""
-    both = shared.layer_gradients(task, layers)
+    shell = task.shell
 
     def maps(x, targets):
-        _, activations, slopes = both(x, targets)
+        _, activations, slopes = shared.layer_gradients(shell, layers)(x, targets)
         return {name: formula(activations[name], slopes[name]) for name in layers}
 
     return engine.run(shared.compiled(task, (name, layers), maps), task.images, task.targets, batch=batch)
@@ -401,8 +401,8 @@ def _by_picture(task, layers, draw, batch):
 def class_weights(model, layer):
     """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer, as numpy.
 
-    Layers that do nothing at inference may come in between, and an activation at the end. A 1×1 convolution of a single
-    place is a Dense layer. Any other head is refused, with what is in the way and what to use instead.
+    What is idle at inference may come in between, an activation at the end; a 1×1 convolution of one place is Dense.
+    Any other head is refused, with what is in the way and what to use instead.
     """
     graph = trace(model)
     tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None

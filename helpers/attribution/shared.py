@@ -62,9 +62,9 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     """
     batch, single = engine.as_batch(model, images)
     network, changed = folding.following(model)
-    graph = trace(model)
-    if changed & {graph.calls[graph.index(layer)].name for layer in layers}:
-        network = model
+    if changed and layers:
+        graph = trace(model)
+        network = model if changed & {graph.calls[graph.index(layer)].name for layer in layers} else network
     network = _of_floats(network, batch)
     if callable(target):
         check_function(model, target)
@@ -80,12 +80,13 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
 
 def _of_floats(model, batch):
     """The same network of one float32 tensor, where it takes whole numbers, or its picture in a dict or a list."""
-    graph, [given] = trace(model), model.inputs
+    [given] = model.inputs
     bare = isinstance(model, keras.Sequential) or keras.backend.is_keras_tensor(model.input)
     if bare and keras.backend.is_float_dtype(given.dtype):
         return model
 
     def build():
+        graph = trace(model)
         network, whole = graph._replace(inputs=only(graph.inputs)).model(), batch[:1].astype(given.dtype)
         for one, two in zip(*(keras.tree.flatten(engine.run(net, whole)) for net in (model, network)), strict=True):
             if not np.allclose(one, two, rtol=1e-3, atol=1e-3 * np.abs(one).max()):
@@ -209,12 +210,15 @@ def spatial_layer(model, layer=None):
     Raises:
         ValueError: no such layer, or one without spatial axes.
     """
-    graph = trace(model)
-    if layer is not None:
-        graph.index(layer)  # the input is no layer
-        return taps.spatial(model, layer)
+    if layer is None:
+        layer = cached(model, "last spatial layer", lambda: _last_spatial(model))
+    trace(model).index(layer)  # the input is no layer
+    return taps.spatial(model, layer)
+
+
+def _last_spatial(model):
     learned, found = set(), None  # the tensors that something with a kernel has worked on
-    for call in graph.calls:
+    for call in trace(model).calls:
         operation, tensor = call.operation, call.outputs
         if _has_kernel(operation) or any(id(x) in learned for x in call.inputs):
             learned.update(map(id, keras.tree.flatten(tensor)))
@@ -226,7 +230,7 @@ def spatial_layer(model, layer=None):
             f"Model {model.name!r} has no layer with spatial axes after one with a kernel: there is no map to draw. "
             "gradients.saliency and perturbation.occlusion need none."
         )
-    return taps.spatial(model, found)
+    return found
 
 
 def _has_kernel(operation):
