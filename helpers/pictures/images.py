@@ -18,9 +18,6 @@ __all__ = ["COMPOSITES", "FORMATS", "MAX_PIXELS", "animation", "batch", "coloriz
 __all__ += ["load", "masked", "masks", "overlay", "resize", "sample", "samples", "signed", "tile"]
 
 
-# Maps over pictures
-
-
 def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None):
     """A map laid over its picture: `(1 − alpha)·picture + alpha·colours`, as uint8 of the picture's shape.
 
@@ -115,9 +112,6 @@ def _seen(shape, grid):
     """Slices of the part of a picture that a map covers. A coarse grid is only roughly of the picture's proportions."""
     expected = grid[1] * shape[0] / shape[1]
     return (slice(None), slice(None)) if abs(expected - grid[0]) < 1 else centre(shape, grid)
-
-
-# Several pictures in one
 
 
 def tile(images, columns=None, gap=2, fill=255):
