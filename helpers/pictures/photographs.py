@@ -56,8 +56,7 @@ def masks(name, size=224):
 
     size: that of the picture; `sample` gives composites of 224 × 224.
     """
-    _, found = composite(*_pair(name), size=size)
-    return found
+    return composite(*_pair(name), size=size)[1]
 
 
 def _pair(name):

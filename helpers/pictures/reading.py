@@ -37,23 +37,19 @@ def load(source, size=None):
     elif isinstance(source, bytes | bytearray | memoryview):
         image = _decode(io.BytesIO(source), f"These {len(source)} bytes")
     elif isinstance(source, str | Path):
-        with _existing(source).open("rb") as file:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            raise ValueError(f"{source} is a folder: give the path of one picture file in it.")
+        if not path.exists():
+            hint = f' images.sample("{source}") is the bundled photograph.' if str(source) in photographs() else ""
+            raise FileNotFoundError(f"There is no file {source}.{hint}")
+        with path.open("rb") as file:
             image = _decode(file, str(source))
     elif hasattr(source, "__array__"):
         image = _to_rgb(_from_array(np.asarray(source)))
     else:
         raise ValueError(f"A picture is a path, bytes, an array or a PIL image; this is {type(source).__name__}.")
     return image if size is None else crop(image, size)
-
-
-def _existing(source):
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise ValueError(f"{source} is a folder: give the path of one picture file in it.")
-    if not path.exists():
-        hint = f' images.sample("{source}") is the bundled photograph.' if str(source) in photographs() else ""
-        raise FileNotFoundError(f"There is no file {source}.{hint}")
-    return path
 
 
 def _decode(file, label):
