@@ -104,11 +104,7 @@ def versions():
 
 
 def require():
-    """Say nothing where TensorFlow and Keras are as tested; print a note where they are newer.
-
-    Raises:
-        ImportError: one of them is older than what the notebooks need.
-    """
+    """Silent where TensorFlow and Keras are as tested; a note where they are newer; an `ImportError` where older."""
     for module in ("tensorflow", "keras"):
         state, sentence = _against_range(module, importlib.import_module(module).__version__)
         if state == "old":

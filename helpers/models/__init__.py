@@ -29,11 +29,14 @@ def load(name="efficientnet_lite0", size=None, weights="imagenet"):
 
     ValueError: unknown name, impossible size or weights. ConnectionError: the weights could not be downloaded.
     """
-    name, shape = _known(name), None
+    spellings = {known.replace("_", ""): known for known in available()}
+    name = spellings.get(str(name).lower().replace("_", ""), name)
+    checks.choose(name, available(), "network", f"Bundled: {', '.join(BUNDLED)}. All: models.available().")
+    shape = None
     if size is not None:
         shape = (None, None) if str(size) == "any" else checks.pair(size, "size", 28 if name == "mnist_cnn" else 32)
     if name not in BUNDLED:
-        return _load_application(name, size, shape, weights)
+        return _application(name, size, shape, weights)
     if weights not in ("imagenet", None):
         raise ValueError(f'weights={weights!r}: {name} is bundled; choose "imagenet" (trained) or None (random).')
     if name == "mnist_cnn" and shape not in (None, (28, 28)):
@@ -113,13 +116,7 @@ def class_names(count, labels=None):
     return [str(index) if count == 10 else f"class {index}" for index in range(count)]
 
 
-def _known(name):
-    spellings = {candidate.replace("_", ""): candidate for candidate in available()}
-    known = spellings.get(str(name).lower().replace("_", ""), name)
-    return checks.choose(known, available(), "network", f"Bundled: {', '.join(BUNDLED)}. All: models.available().")
-
-
-def _load_application(name, size, shape, weights):
+def _application(name, size, shape, weights):
     try:
         return applications.build(applications.constructors()[name], shape, weights)
     except ConnectionError as error:

@@ -51,8 +51,7 @@ def build(constructor, shape, weights):
 def preprocess(constructor, image):
     """Apply the `preprocess_input` of the constructor's family as layers; nothing where the network does it itself.
 
-    Each one maps a pixel by a scale and an offset for each channel, after reversing the channels or not, so four
-    pixels show which: no list of families to keep up to date.
+    Each maps a pixel by a scale and an offset for each channel, reversed or not: four pixels show which, and no list.
     """
     preprocess_input = sys.modules[constructor.__module__].preprocess_input
     black, *primaries = preprocess_input(np.vstack([np.zeros(3), np.eye(3) * 255])[:, None])[:, 0]
