@@ -63,33 +63,32 @@ def relu_rule(model, rule):
     """
     checks.choose(rule, RULES, "ReLU rule")
     graph = trace(model)
-    functions = [activation(call) for call in graph.calls]
-    operations = [_operation(call, function, rule) for call, function in zip(graph.calls, functions, strict=True)]
-    hidden = [call.name for call, operation in zip(graph.calls, operations, strict=True) if operation is None]
+    graph = graph.up_to(graph.outputs)  # a ReLU that no output comes from is none
+    ruled = {}  # id of an operation → its replacement: a layer that is called twice gets one twin
+    for call in graph.calls:
+        ruled.setdefault(id(call.operation), _operation(call, rule))
+    hidden = [call.name for call in graph.calls if ruled[id(call.operation)] is None]
     if hidden:
         raise ValueError(
             f"There are ReLUs inside of {', '.join(map(repr, hidden))}, where the {rule!r} rule cannot reach them, and "
             "with the others alone the result would be wrong. Take them out as layers of their own, keras.layers.ReLU, "
             "or use a method that needs no rule, such as gradients.saliency or gradients.integrated_gradients."
         )
-    if all(operation is call.operation for call, operation in zip(graph.calls, operations, strict=True)):
-        found = {function.name for function in functions if function and not function.is_affine}
+    if all(ruled[id(call.operation)] is call.operation for call in graph.calls):
+        found = {function.name for call in graph.calls if (function := activation(call)) and not function.is_affine}
         raise ValueError(
             f"Model {model.name!r} has no ReLU, so the {rule!r} rule would change nothing. Its activations: "
             f"{', '.join(sorted(found)) or 'none'}. Use a method that needs no ReLU, such "
             "as gradients.saliency or gradients.integrated_gradients, or a network with ReLUs."
         )
-    ruled = {}  # a layer that is called twice gets one twin
-    for call, operation in zip(graph.calls, operations, strict=True):
-        ruled.setdefault(id(call.operation), operation)
     return remembered(model, ("relu_rule", rule), lambda: replay(graph, lambda call: ruled[id(call.operation)]).model())
 
 
-def _operation(call, function, rule):
+def _operation(call, rule):
     """The operation of a call under a rule, or its own where there is no ReLU; None where there is one out of reach."""
-    operation = call.operation
+    operation, function = call.operation, activation(call)
     if function and function.is_rectifier:
-        if is_function(call) and not getattr(operation, "weights", None):
+        if is_function(call):
             return _RuledReLU(function.function, rule, operation.name)
         return twin(operation, activation=functools.partial(_ruled, function.function, rule))
     if function or not hidden_rectifiers(call):
@@ -175,16 +174,17 @@ def deconvnet(model, layer, rule="deconv", switches=True):
 
     def build():
         graph = trace(model)
-        part = keras.Model(keras.tree.flatten(graph.inputs)[0], graph.tensor(layer), name=graph.name)
+        graph = graph._replace(inputs=keras.tree.flatten(graph.inputs)[0]).up_to(graph.tensor(layer))
         if not switches:
-            part = replay(trace(part), lambda call: _even(call.operation)).model()
+            graph = replay(graph, lambda call: _even(call.operation))
+        network = graph.model()
         if rule != "gradient":
-            for call in trace(part).calls:
+            for call in graph.calls:
                 _refuse_what_cannot_be_undone(call)
-            if any(activation(call) and activation(call).is_rectifier for call in trace(part).calls):
-                part = relu_rule(part, rule)
-        image, seed = new_input(trace(part).inputs), new_input(part.outputs[0], "float32")
-        return keras.Model([image, seed], _Back(part, "back")([image, seed]), name=f"{model.name}_back")
+            if any(activation(call) and activation(call).is_rectifier for call in graph.calls):
+                network = relu_rule(network, rule)
+        image, seed = new_input(graph.inputs), new_input(graph.outputs, "float32")
+        return keras.Model([image, seed], _Back(network, "back")([image, seed]), name=f"{model.name}_back")
 
     return remembered(model, ("deconvnet", layer, rule, switches), build)
 
