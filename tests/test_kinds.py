@@ -251,6 +251,7 @@ def test_a_softmax_that_cannot_be_taken_away_is_refused_by_name():
 HIDING = {
     "own layer": lambda: Block(5, "linear", hidden=True, name="own"),
     "beside its own": lambda: Block(5, "relu", hidden=True, name="own"),
+    "lambda": lambda: L.Lambda(lambda x: tf.concat([tf.nn.relu(x), -x], -1), name="own"),
     "wrapper": lambda: L.TimeDistributed(L.Dense(5, activation="relu"), name="own"),
     "maximum": lambda: L.TimeDistributed(L.Dense(5, activation=lambda x: tf.maximum(x, 0.0)), name="own"),
 }

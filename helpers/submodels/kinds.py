@@ -135,7 +135,8 @@ def is_idle(call):
 def hidden_rectifiers(call, operation=None):
     """Whether there are ReLUs inside of an operation (or of another one in its place) that the list of calls hides."""
     operation = operation or call.operation
-    if type(operation).__module__.startswith("keras.") and not getattr(operation, "_layers", None):
+    own = type(operation) is _L.Lambda or not type(operation).__module__.startswith("keras.")
+    if not own and not getattr(operation, "_layers", None):
         return False  # a single layer of Keras has its activation in plain sight
     specs = [tf.TensorSpec([n or 8 for n in (1, *x.shape[1:])], x.dtype) for x in call.inputs]
     compiled = tf.function(lambda *values: call.apply(values, operation)).get_concrete_function(*specs)

@@ -16,7 +16,7 @@ RULES = ("guided", "deconv")
 
 
 class _RuledReLU(keras.layers.Layer):
-    """A ReLU whose backward pass follows another rule. The forward pass is that of the ReLU it stands for."""
+    """A ReLU whose backward pass follows another rule."""
 
     def __init__(self, relu, rule, name):
         super().__init__(name=name)
@@ -71,8 +71,8 @@ def relu_rule(model, rule):
     if hidden:
         raise ValueError(
             f"There are ReLUs inside of {', '.join(map(repr, hidden))}, where the {rule!r} rule cannot reach them, and "
-            "with the others alone the result would be wrong. Take them out as layers of their own, keras.layers.ReLU, "
-            "or use a method that needs no rule, such as gradients.saliency or gradients.integrated_gradients."
+            "with the others alone the result would be wrong. Make them layers of their own, keras.layers.ReLU, or "
+            "use a method that needs no rule, such as gradients.saliency or gradients.integrated_gradients."
         )
     if all(ruled[id(call.operation)] is call.operation for call in graph.calls):
         found = {function.name for call in graph.calls if (function := activation(call)) and not function.is_affine}
@@ -124,22 +124,13 @@ class _Back(keras.layers.Layer):
         return tf.cast(pixels, "float32")
 
 
-class _EvenPooling(keras.layers.Layer):
+def _even_pooling(pool):
     """Max-pooling that on the way back spreads each value evenly over its window, as far as that is in the map."""
-
-    def __init__(self, pool):
-        super().__init__(name=pool.name)
-        self.pool = pool
-        self.mean = getattr(keras.layers, type(pool).__name__.replace("Max", "Average"))(
-            pool.pool_size, pool.strides, pool.padding, pool.data_format
-        )
-
-    def call(self, x):
-        mean = self.mean(x)
-        return mean + tf.stop_gradient(self.pool(x) - mean)
-
-
-_POOLS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+    if type(pool) not in (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D):
+        return pool
+    kind = getattr(keras.layers, type(pool).__name__.replace("Max", "Average"))
+    mean = kind(pool.pool_size, pool.strides, pool.padding, pool.data_format)
+    return keras.layers.Lambda(lambda x: mean(x) + tf.stop_gradient(pool(x) - mean(x)), name=pool.name)
 
 
 def deconvnet(model, layer, rule="deconv", switches=True):
@@ -176,7 +167,7 @@ def deconvnet(model, layer, rule="deconv", switches=True):
         graph = trace(model)
         graph = graph._replace(inputs=keras.tree.flatten(graph.inputs)[0]).up_to(graph.tensor(layer))
         if not switches:
-            graph = replay(graph, lambda call: _even(call.operation))
+            graph = replay(graph, lambda call: _even_pooling(call.operation))
         network = graph.model()
         if rule != "gradient":
             for call in graph.calls:
@@ -189,19 +180,15 @@ def deconvnet(model, layer, rule="deconv", switches=True):
     return remembered(model, ("deconvnet", layer, rule, switches), build)
 
 
-def _even(operation):
-    return _EvenPooling(operation) if type(operation) in _POOLS else operation
-
-
 def _refuse_what_cannot_be_undone(call):
     function, kind = activation(call), type(call.operation).__name__
-    problem = None
     if function and not (function.is_rectifier or function.is_affine):
         problem = f"its activation, {function.name}, is no ReLU"
     elif kind == "Multiply" and len(call.inputs) > 1:
         problem = "a product of two tensors has no transposed counterpart"
-    if problem:
-        raise ValueError(
-            f"Layer {call.name!r} ({kind}) cannot be run backwards: {problem}. Choose a layer before it, or a method "
-            "that needs only gradients, such as gradients.saliency, or rule='gradient'."
-        )
+    else:
+        return
+    raise ValueError(
+        f"Layer {call.name!r} ({kind}) cannot be run backwards: {problem}. Choose a layer before it, rule='gradient', "
+        "or a method that needs only gradients, such as gradients.saliency."
+    )
