@@ -249,6 +249,8 @@ def test_a_softmax_that_cannot_be_taken_away_is_refused_by_name():
 
 
 HIDING = {
+    "twice": lambda: L.Conv2D(5, 3, activation=lambda x: 2 * tf.nn.relu(x), name="own"),
+    "moved": lambda: L.Activation(lambda x: tf.nn.relu(x - 1), name="own"),
     "own layer": lambda: Block(5, "linear", hidden=True, name="own"),
     "beside its own": lambda: Block(5, "relu", hidden=True, name="own"),
     "lambda": lambda: L.Lambda(lambda x: tf.concat([tf.nn.relu(x), -x], -1), name="own"),

@@ -52,8 +52,8 @@ class Function(NamedTuple):
 _NUMBERS = np.array([-1e4, -7, -3, -1, -0.5, -0.1, 0, 0.1, 0.5, 1, 2, 3, 5.9, 6.1, 7, 1e4], "float32")
 _ROWS = np.stack([_NUMBERS, np.clip(_NUMBERS, -3, 3)])  # the first decides what clips, the second what softmax it is
 _NAMES = "softmax log_softmax sigmoid tanh elu selu celu silu gelu softplus softsign mish exponential hard_sigmoid"
-_KNOWN = {"linear": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hard_silu": keras.activations.hard_silu}
-_KNOWN |= {name: getattr(keras.activations, name) for name in _NAMES.split()}
+KNOWN = {"linear": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hard_silu": keras.activations.hard_silu}
+KNOWN |= {name: getattr(keras.activations, name) for name in _NAMES.split()}
 
 
 @np.errstate(all="ignore")  # 1 / x is a function too
@@ -75,7 +75,7 @@ def recognised(function, own=None, rank=2):
         with tf.init_scope(), warnings.catch_warnings():  # these are numbers, also while a graph is built
             warnings.simplefilter("ignore")  # Keras's, of a softmax over one value
             rows, alone, spread = at(_ROWS, 2, *places, 16), at(_NUMBERS, 16, *places, 1), at(_NUMBERS, -1, *grid, 1)
-            known = {name: np.asarray(one(_ROWS)) for name, one in _KNOWN.items()}
+            known = {name: np.asarray(one(_ROWS)) for name, one in KNOWN.items()}
     except Exception:  # whatever a reader's own function raises for what it was not made for
         return None
     if not np.allclose(alone, spread, 1e-5, 1e-6):
@@ -135,9 +135,10 @@ def is_idle(call):
 def hidden_rectifiers(call, operation=None):
     """Whether there are ReLUs inside of an operation (or of another one in its place) that the list of calls hides."""
     operation = operation or call.operation
-    own = type(operation) is _L.Lambda or not type(operation).__module__.startswith("keras.")
-    if not own and not getattr(operation, "_layers", None):
-        return False  # a single layer of Keras has its activation in plain sight
+    parts = [operation, getattr(operation, "activation", operation)]
+    own = any(not getattr(part, "__module__", "").startswith(("keras.", "tensorflow.")) for part in parts)
+    if not own and type(operation) is not _L.Lambda and not getattr(operation, "_layers", None):
+        return False  # a single layer of Keras, or a function of Keras or TensorFlow, has none but in plain sight
     specs = [tf.TensorSpec([n or 8 for n in (1, *x.shape[1:])], x.dtype) for x in call.inputs]
     compiled = tf.function(lambda *values: call.apply(values, operation)).get_concrete_function(*specs)
     graph = compiled.graph.as_graph_def()

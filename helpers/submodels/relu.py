@@ -8,7 +8,7 @@ import tensorflow as tf
 from .. import checks
 from .engine import picture_shape
 from .graph import new_input, replay, trace, twin
-from .kinds import activation, hidden_rectifiers, is_function, recognised
+from .kinds import KNOWN, activation, hidden_rectifiers, is_function, recognised
 from .memory import remembered
 from .taps import spatial
 
@@ -91,7 +91,7 @@ def _operation(call, rule):
         if is_function(call):
             return _RuledReLU(function.function, rule, operation.name)
         return twin(operation, activation=functools.partial(_ruled, function.function, rule))
-    if function or not hidden_rectifiers(call):
+    if function and function.name in KNOWN or not hidden_rectifiers(call):
         return operation
     own = recognised(operation.activation) if callable(vars(operation).get("activation")) else None
     if own and own.is_rectifier:  # a reader's own layer, which may well have no other ReLU than that
