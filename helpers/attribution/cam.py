@@ -204,8 +204,8 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     Args:
         model, images, layer, upsample, rectify, batch: as for `grad_cam`.
         target: checked if given, and not used: the map is the same for all classes.
-        center: True subtracts from each channel its mean over the places first, so that v is the first principal
-            component in the strict sense; the paper does not, other programs do.
+        center: True subtracts from each channel its mean first, so that v is the first principal component in the
+            strict sense; the paper does not, other programs do.
 
     Returns, raises: as `grad_cam`.
     """
@@ -249,12 +249,11 @@ def score_cam(
     """Which channels, used as a window on the picture, keep the class? (Wang et al. 2020, arXiv:1910.01279)
 
     Each map A_k, enlarged and scaled to 0…1, is a mask M_k on the picture x; w = softmax over k of the scores of
-    x · M_k + baseline · (1 − M_k). No gradients, one pass for each channel. (The paper subtracts the score of the
-    baseline, which softmax does not see.) Channels that are constant give an empty mask and share one pass.
+    x · M_k + baseline · (1 − M_k). No gradients, one pass for each channel; those that are constant share one. (The
+    paper subtracts the score of the baseline, which softmax does not see.)
 
     Args:
-        model, images, target, layer, upsample, rectify: as for `grad_cam`; softmax of logits is meant, not of
-            probabilities.
+        model, images, target, layer, upsample, rectify: as for `grad_cam`; scores are to be logits.
         channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
         baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
         batch, progress: masks computed at a time, which bounds the memory; show a bar.
@@ -303,8 +302,8 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
     """Which channels does the class need? (Desai and Ramaswamy 2020, Ablation-CAM)
 
     w_k = (y − y without channel k) / |y|, with the channel set to zero in the layer. No gradients. For each channel
-    only what comes after the layer is run, whether or not the network has a bottleneck there; channels that
-    are silent need no pass. (The paper divides by y: with a negative score, needed channels would count against it.)
+    only what comes after the layer is run; channels that are silent need no pass. (The paper divides by y: with a
+    negative score, needed channels would count against it.)
 
     Args:
         model, images, target, layer, upsample, rectify: as for `grad_cam`.
@@ -360,8 +359,11 @@ def _prepare(model, images, target, layer, resolve=False):
     given = layer if isinstance(layer, (list, tuple)) else [layer]
     if not given:
         raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
-    engine.as_batch(model, images)  # a picture of the wrong shape is to be said before a layer that is missing
-    layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
+    try:
+        layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
+    except ValueError:
+        engine.as_batch(model, images)  # a network of no pictures is to be said before a layer that is missing
+        raise
     return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers
 
 
@@ -373,10 +375,10 @@ def _by_gradient(formula, model, images, target, layer, upsample, rectify, batch
 
 def _maps(task, layers, name, formula, batch):
     """Maps `{layer: (B, h, w)}` by `formula(A, g)`, in the pass that makes A and g."""
-    both = shared.layer_gradients(task, layers)
+    shell = task.shell
 
     def maps(x, targets):
-        _, activations, slopes = both(x, targets)
+        _, activations, slopes = shared.layer_gradients(shell, layers)(x, targets)
         return {name: formula(activations[name], slopes[name]) for name in layers}
 
     return engine.run(shared.compiled(task, (name, layers), maps), task.images, task.targets, batch=batch)
@@ -401,8 +403,8 @@ def _by_picture(task, layers, draw, batch):
 def class_weights(model, layer):
     """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer, as numpy.
 
-    Layers that do nothing at inference may come in between, and an activation at the end. A 1×1 convolution of a single
-    place is a Dense layer. Any other head is refused, with what is in the way and what to use instead.
+    What is idle at inference may come in between, an activation at the end; a 1×1 convolution of one place is Dense.
+    Any other head is refused, with what is in the way and what to use instead.
     """
     graph = trace(model)
     tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None

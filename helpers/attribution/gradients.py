@@ -189,7 +189,9 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
         for index in itertools.cycle(range(count)):
             if index == 0:
                 draw = draws.standard_normal(shape, dtype="float32")
-            yield task.images[index] + draw * scales[index]
+            copy = draw * scales[index]
+            copy += task.images[index]
+            yield copy
 
     copies = engine.Counted(itertools.islice(noisy(), samples * count), samples * count)
     targets, bar = np.tile(task.targets, samples), {"progress": progress, "label": "noisy copies"}

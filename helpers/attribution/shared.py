@@ -62,9 +62,9 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     """
     batch, single = engine.as_batch(model, images)
     network, changed = folding.following(model)
-    graph = trace(model)
-    if changed & {graph.calls[graph.index(layer)].name for layer in layers}:
-        network = model
+    if changed and layers:
+        graph = trace(model)
+        network = model if changed & {graph.calls[graph.index(layer)].name for layer in layers} else network
     network = _of_floats(network, batch)
     if callable(target):
         check_function(model, target)
@@ -80,12 +80,13 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
 
 def _of_floats(model, batch):
     """The same network of one float32 tensor, where it takes whole numbers, or its picture in a dict or a list."""
-    graph, [given] = trace(model), model.inputs
+    [given] = model.inputs
     bare = isinstance(model, keras.Sequential) or keras.backend.is_keras_tensor(model.input)
     if bare and keras.backend.is_float_dtype(given.dtype):
         return model
 
     def build():
+        graph = trace(model)
         network, whole = graph._replace(inputs=only(graph.inputs)).model(), batch[:1].astype(given.dtype)
         for one, two in zip(*(keras.tree.flatten(engine.run(net, whole)) for net in (model, network)), strict=True):
             if not np.allclose(one, two, rtol=1e-3, atol=1e-3 * np.abs(one).max()):
