@@ -43,7 +43,7 @@ def _remedy():
 def _ranges():
     """Name of a requirement → the range of versions that requirements.txt gives."""
     lines = (Path(__file__).parents[1] / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    requirements = (Requirement(line) for line in lines if line.strip() and not line.startswith("#"))
+    requirements = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
     return {requirement.name: requirement.specifier for requirement in requirements}
 
 
@@ -60,16 +60,13 @@ def _against_range(name, version):
 
 def _problem(module):
     """What is wrong with a library, in words; an empty text if nothing is."""
-    name, _ = LIBRARIES[module]
     try:
         version = importlib.import_module(module).__version__
     except ModuleNotFoundError as error:
-        if error.name != module:
-            return f"{error}. {_remedy()}"
-        return f"not installed. {_remedy()}"
+        return f"{'not installed' if error.name == module else error}. {_remedy()}"
     except ImportError as error:  # a shared library of the system is missing
         return f"{error}\n{BARE_SERVER}" if module == "cv2" else f"{error}"
-    return _against_range(name, version)[1]
+    return _against_range(LIBRARIES[module][0], version)[1]
 
 
 def library(module, purpose):
@@ -86,8 +83,7 @@ def check():
     The lines carry no version numbers as long as all is well; `versions` lists those.
     """
     lowest, highest = TESTED_PYTHON
-    here = tuple(map(int, platform.python_version_tuple()[:2]))
-    if lowest <= here <= highest:
+    if lowest <= tuple(map(int, platform.python_version_tuple()[:2])) <= highest:
         print("ok    Python")
     else:
         tested = " to ".join(f"{major}.{minor}" for major, minor in TESTED_PYTHON)
@@ -108,11 +104,7 @@ def versions():
 
 
 def require():
-    """Say nothing where TensorFlow and Keras are as tested; print a note where they are newer.
-
-    Raises:
-        ImportError: one of them is older than what the notebooks need.
-    """
+    """Silent where TensorFlow and Keras are as tested; a note where they are newer; an `ImportError` where older."""
     for module in ("tensorflow", "keras"):
         state, sentence = _against_range(module, importlib.import_module(module).__version__)
         if state == "old":

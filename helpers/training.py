@@ -23,8 +23,7 @@ class Snapshots(keras.callbacks.Callback):
 
     Args:
         probe: one picture `(H, W, C)` as the model takes it, or None for no activations.
-        layers: names as `submodels.layer_names` lists them. None: every layer with weights, and the activations of
-            every layer with an output `(B, H, W, C)`.
+        layers: names as `submodels.layer_names` lists them. None: all with weights or an output `(B, H, W, C)`.
         steps: None for 0, 1, 2, 4, 8, …; ints; or a function of a step to whether it is kept.
         measure: None, or a function of the model to a dict of numbers, called at each snapshot and added to `logs`. It
             must not call `model.evaluate`, which resets the running metrics of `fit`: use `engine.run`.
@@ -47,26 +46,24 @@ class Snapshots(keras.callbacks.Callback):
         self.layers = layers if layers is None or isinstance(layers, (list, tuple)) else [layers]
         self.measure = measure
         self.steps, self.weights, self.activations, self.logs = [], {}, {}, []
-        self._wanted = _chooser(steps)
+        self._wanted, self._step = _chooser(steps), 0
         self._watched = None  # the model of the first fit
-        self._step = 0
 
     def on_train_begin(self, logs=None):
         if self._watched is None:
             self._watch(self.model)
         elif self._watched is not self.model:
-            raise ValueError(
-                f"These snapshots hold the history of {self._watched.name!r}; make new ones, training.Snapshots(…), "
-                f"to watch {self.model.name!r}."
-            )
+            old, new = self._watched.name, self.model.name
+            how = f"make new ones, training.Snapshots(…), to watch {new!r}"
+            raise ValueError(f"These snapshots hold the history of {old!r}; {how}.")
         # A model that was compiled again, or trained before, has a counter of its own.
-        self._offset = self._step - self._updates()
+        self._offset = self._step - int(self.model.optimizer.iterations)
         if not self.steps and self._wanted(0):
             self._keep(0, {})
 
     def on_train_batch_end(self, batch, logs=None):
         # Keras's batch number starts again in each epoch and means different things in different versions.
-        before, self._step = self._step, self._offset + self._updates()
+        before, self._step = self._step, self._offset + int(self.model.optimizer.iterations)
         if any(self._wanted(step) for step in range(before + 1, self._step + 1)):
             self._keep(self._step, logs)
 
@@ -76,9 +73,6 @@ class Snapshots(keras.callbacks.Callback):
             for kept in (self.steps, self.logs, *self.weights.values(), *self.activations.values()):
                 kept.pop()
         self._keep(self._step, logs)
-
-    def _updates(self):
-        return int(self.model.optimizer.iterations)
 
     def _watch(self, model):
         graph = trace(model)
@@ -107,10 +101,9 @@ class Snapshots(keras.callbacks.Callback):
         for name, kept in self.weights.items():
             # A real copy: on a CPU the numpy view of a variable may show its later values.
             kept.append([np.array(array, copy=True) for array in self._layers[name].get_weights()])
-        if self.activations:
-            outputs = engine.run(self._probe_model, self._probe_batch)
-            for name, kept in self.activations.items():
-                kept.append(np.array(outputs[name][0], copy=True))
+        outputs = engine.run(self._probe_model, self._probe_batch) if self.activations else {}
+        for name, kept in self.activations.items():
+            kept.append(np.array(outputs[name][0], copy=True))
 
 
 def _chooser(steps):
@@ -126,18 +119,12 @@ def _chooser(steps):
 
 
 def filter_evolution(snapshots, layer):
-    """The kernel of a convolution at each kept step.
+    """The kernel of a convolution at each kept step: float32 `(T, kh, kw, cin, cout)`, as in `snapshots.steps`.
 
     Args:
         snapshots: a `Snapshots` that has been through `fit`.
-        layer: name of a convolution.
-
-    Returns:
-        float32 `(T, kh, kw, cin, cout)`, in the order of `snapshots.steps`. A depthwise convolution has its
-        multiplier in place of `cout`; of a separable one it is the depthwise kernel.
-
-    Raises:
-        ValueError: nothing recorded yet, an unknown layer, or one without a two-dimensional kernel.
+        layer: name of a convolution; `ValueError` for what has no two-dimensional kernel. A depthwise one has its
+            multiplier in place of `cout`; of a separable one it is the depthwise kernel.
     """
     kept = _history(snapshots, snapshots.weights, layer, "layer with weights in these snapshots")
     if kept[0][0].ndim != 4:
@@ -149,16 +136,13 @@ def filter_evolution(snapshots, layer):
 
 
 def activation_evolution(snapshots, layer, picture=None):
-    """What a layer makes of a picture at each kept step.
+    """What a layer makes of a picture at each kept step: float32 `(T, H, W, C)`, in the order of `snapshots.steps`.
 
     Args:
         snapshots: a `Snapshots` that has been through `fit`.
         layer: name of a layer with an output `(B, H, W, C)`.
         picture: None for the probe, of which the activations were kept; any other `(H, W, C)` as the model takes it:
             the network then runs again with the weights of each step.
-
-    Returns:
-        float32 `(T, H, W, C)`, in the order of `snapshots.steps`.
 
     Raises:
         ValueError: nothing recorded yet, no probe, an unknown layer, or one without spatial axes; a picture of the
@@ -185,8 +169,7 @@ def missing_weights(snapshots, layer):
 
 def _rerun(snapshots, layer, picture):
     """The layer's output for another picture at each kept step. The model is left as it is."""
-    missing = missing_weights(snapshots, layer)
-    if missing:
+    if missing := missing_weights(snapshots, layer):
         raise ValueError(
             f"Layer {layer!r} depends on weights that were not kept, such as {missing[0]!r}, so only the probe can be "
             "looked at. training.Snapshots(layers=None) keeps the weights of all layers."
@@ -195,13 +178,10 @@ def _rerun(snapshots, layer, picture):
     if not single:
         raise ValueError(f"One picture (H, W, C) is looked at, and this has shape {np.shape(picture)}.")
     network, kept = _up_to(snapshots, layer), []
+    variables = network.trainable_variables, network.non_trainable_variables
     for index in range(len(snapshots.steps)):
-        known = _weights_at(snapshots, index)
-        # Everything else is the state of random numbers, which are not drawn.
-        values = [
-            [known.get(id(variable), variable.value) for variable in variables]
-            for variables in (network.trainable_variables, network.non_trainable_variables)
-        ]
+        known = _weights_at(snapshots, index)  # everything else is the state of random numbers, which are not drawn
+        values = [[known.get(id(variable), variable.value) for variable in part] for part in variables]
         outputs, _ = network.stateless_call(*values, batch, training=False)
         kept.append(keras.ops.convert_to_numpy(outputs[layer])[0])
     return kept
@@ -229,4 +209,4 @@ def _check_trained(snapshots):
 
 def _history(snapshots, table, layer, what):
     _check_trained(snapshots)
-    return table[checks.choose(layer, list(table), what)]
+    return table[checks.choose(layer, table, what)]

@@ -317,10 +317,14 @@ def strange(**options):
     return keras.Model({"keras_tensor": model.input}, model.output)
 
 
+@functools.cache  # one for all methods, none of which changes it
+def spelt_otherwise():
+    return strange(source=keras.Input((12, 12, 3), name="keras_tensor"))
+
+
 @every
 def test_the_same_network_in_another_spelling_has_the_same_answer(method):
-    source = keras.Input((12, 12, 3), name="keras_tensor")
-    model = strange(source=source)
+    model = spelt_otherwise()
     before = [np.copy(weight) for weight in model.get_weights()]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The structure of")  # Keras's, of a tensor where a dict is expected
@@ -335,13 +339,17 @@ def test_a_list_of_one_output_and_none_as_target(method):
     np.testing.assert_allclose(run(method, model, photographs()), run(method, small(), photographs()), atol=1e-6)
 
 
+@functools.cache
+def of_pixels(dtype):
+    return small(before=(L.Rescaling(1 / 255),), source=keras.Input((12, 12, 3), dtype=dtype))
+
+
 @every
 def test_whole_numbers_as_pictures(method):
-    whole = small(before=(L.Rescaling(1 / 255),), source=keras.Input((12, 12, 3), dtype="uint8"))
     pictures = np.round(photographs() * 255)
     options = {"limits": (0, 255)} if method is relevance.deep_taylor else {}
-    found = run(method, whole, pictures.astype("uint8"), 1, **options)
-    same(found, run(method, small(before=(L.Rescaling(1 / 255),)), pictures, 1, **options), 1e-5)
+    found = run(method, of_pixels("uint8"), pictures.astype("uint8"), 1, **options)
+    same(found, run(method, of_pixels("float32"), pictures, 1, **options), 1e-5)
 
 
 PRECISION = {"mixed_float16": 0.03, "float64": 1e-4, "mixed_bfloat16": 0.25}
@@ -426,14 +434,19 @@ def test_no_gradient_is_not_zero(method, reason):
         run(method, build(), photographs(), target)
 
 
+@functools.cache
+def undecided():
+    """One sigmoid that answers half of four photographs with no."""
+    model = small(classes=1, last="sigmoid")
+    model.get_layer("dense").bias.assign_sub([np.median(submodels.logits(model)(photographs(4)))])
+    return model
+
+
 @every
 def test_one_sigmoid_is_explained_by_its_answer(method):
     if method is cam.eigen_cam or method is cam.finer_cam:
         return
-    model, pictures = small(classes=1, last="sigmoid"), photographs(4)
-    bias = model.get_layer("dense").bias
-    scores = submodels.logits(model)(pictures).numpy()[:, 0]
-    bias.assign_sub([np.median(scores)])  # half of the pictures are answered with no
+    model, pictures = undecided(), photographs(4)
     yes = model(pictures).numpy()[:, 0] > 0.5
     assert 0 < yes.sum() < 4
     network = submodels.logits(model) if method in (relevance.lrp, relevance.deep_taylor) else model  # as they start

@@ -219,6 +219,7 @@ def test_methods_that_are_asked_for_are_computed_before_it_returns():
         explore.heatmaps(zoo.build("transfer"), pictures={"one": noise(1)}, methods=["saliency"] * 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["functional", "transfer", "two_levels"])
 def test_all_methods_on_networks_of_every_build(name):
     explorer = explore.heatmaps(zoo.build(name), pictures={"one": noise(1)})
@@ -231,6 +232,7 @@ def test_all_methods_on_networks_of_every_build(name):
                 assert " pass" in panel.caption and (decoded(panel) != 235).any(), panel.caption
 
 
+@pytest.mark.slow
 def test_digits_photographs_and_uploads():
     explorer = explore.heatmaps(models.load("mnist_cnn"))
     check_the_rules(explorer)

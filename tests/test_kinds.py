@@ -83,7 +83,9 @@ def test_other_functions_are_known_by_what_they_compute_too(name):
 
 
 def test_pooling_and_normalisation_are_no_functions_of_a_place():
-    """On a map of one place they would pass for the identity."""
+    """On a map of one place they would pass for the identity, also in films, along any axis."""
+    film, over_time = keras.Input((8, 8, 8, 3)), L.MaxPooling3D((3, 1, 1), 1, padding="same")
+    assert not kinds.is_idle(graph.trace(keras.Model(film, over_time(film))).calls[0])
     for layer in (L.MaxPooling2D(3, 1, padding="same"), L.AveragePooling2D(3, 1, padding="same"), L.Resizing(8, 8)):
         call = graph.trace(classifier(layer)).calls[1]
         assert kinds.activation(call) is None and not kinds.is_idle(call)
@@ -247,8 +249,11 @@ def test_a_softmax_that_cannot_be_taken_away_is_refused_by_name():
 
 
 HIDING = {
+    "twice": lambda: L.Conv2D(5, 3, activation=lambda x: 2 * tf.nn.relu(x), name="own"),
+    "moved": lambda: L.Activation(lambda x: tf.nn.relu(x - 1), name="own"),
     "own layer": lambda: Block(5, "linear", hidden=True, name="own"),
     "beside its own": lambda: Block(5, "relu", hidden=True, name="own"),
+    "lambda": lambda: L.Lambda(lambda x: tf.concat([tf.nn.relu(x), -x], -1), name="own"),
     "wrapper": lambda: L.TimeDistributed(L.Dense(5, activation="relu"), name="own"),
     "maximum": lambda: L.TimeDistributed(L.Dense(5, activation=lambda x: tf.maximum(x, 0.0)), name="own"),
 }
@@ -291,6 +296,49 @@ def test_logits_know_the_function_by_whatever_name(name):
     np.testing.assert_allclose(found, scores @ end.kernel + end.bias, atol=1e-5)
     again = tf.nn.sigmoid(found) if name == "sigmoid" else tf.nn.softmax(found)
     np.testing.assert_allclose(again, np.asarray(model(x)).reshape(2, 4), atol=1e-5)
+
+
+@pytest.mark.parametrize("function", [tf.nn.softmax, tf.nn.sigmoid], ids=["softmax", "sigmoid"])
+def test_a_temperature_is_no_part_of_the_function(function):
+    """softmax(x / 2) of large numbers looks like softmax(x): whoever takes x for its logits is off by a factor of 2."""
+
+    class Cooled(L.Layer):
+        def __init__(self):
+            super().__init__()
+            self.activation = function
+
+        def call(self, x):
+            return self.activation(x / 2)
+
+    x = pictures()
+    for head in (L.Activation(lambda x: function(x / 2)), Cooled()):
+        model = classifier(head=head)
+        found, scores = (submodels.logits(model)(x), submodels.activations(model, "scores")(x)["scores"])
+        wanted = scores / 2 if isinstance(head, Cooled) else model(x)  # the function is found, or nothing is removed
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_what_clips_far_out_is_not_the_identity():
+    found = kinds.recognised(lambda x: ops.clip(x, -128, 200))
+    assert not found.is_affine and found.name != "linear"
+    assert kinds.recognised(lambda x: ops.clip(x, 0, 255)).is_rectifier
+
+
+def test_logits_of_heads_that_are_shared_or_of_one_name():
+    def head(name):
+        features = keras.Input((3,))
+        return keras.Model(features, L.Dense(4, activation="softmax", name="end")(features), name=name)
+
+    picture, pool, shared = keras.Input((8, 8, 3)), L.GlobalAveragePooling2D(), L.Dense(4, activation="softmax")
+    one, other = pool(picture), pool(L.Conv2D(3, 3)(picture))
+    x = pictures()
+    for outputs in ([shared(one), shared(other)], [head("a")(one), head("b")(other)]):
+        model = zoo._randomised(keras.Model(picture, outputs))
+        scores = submodels.logits(model)
+        for found, wanted in zip(scores(x), model(x), strict=True):
+            np.testing.assert_allclose(tf.nn.softmax(found), wanted, atol=1e-6)
+            assert np.abs(np.sum(found, 1) - 1).max() > 0.01
+        assert set(submodels.layer_names(scores)) == set(submodels.layer_names(model))
 
 
 def test_only_the_copy_that_leaves_the_network_is_changed():

@@ -157,6 +157,7 @@ def cut_names(model, pictures):
 EVERY_KIND = ("conv1", "join", "pool1", "pool2", "conv4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "patch", "stride", "layers"),
     [

@@ -136,6 +136,14 @@ def test_activations_equal_the_network_run_by_hand():
     close([result[name] for name in by_hand], list(by_hand.values()))
 
 
+def test_a_network_inside_that_is_called_twice_has_two_names():
+    model, pictures = zoo.build("shared"), zoo.pictures()
+    twice, block = model.get_layer("twice"), model.get_layer("block")
+    first = block(twice(pictures))
+    result = submodels.activations(model, ["block", "block#2"])(pictures)
+    close([result["block"], result["block#2"]], [first, block(twice(first))])
+
+
 def test_activations_inside_nested_networks_at_both_depths():
     model, pictures = zoo.build("two_levels"), zoo.pictures()
     middle = model.get_layer("middle")
@@ -238,6 +246,16 @@ RELUS = {
 def test_deconv_rule_in_closed_form(form):
     model = submodels.relu_rule(sum_of_squares(RELUS[form]()), "deconv")
     np.testing.assert_allclose(gradient(model, [[5.0, -1.0, -2.0, 10.0]]), [[10, 0, 0, 20]])
+
+
+def test_a_relu_that_no_output_comes_from_is_none():
+    picture = keras.Input((4,))
+    inner = keras.Model(picture, [L.Dense(3, activation="tanh")(picture), L.ReLU(name="unused")(picture)])
+    picture = keras.Input((4,))
+    model = keras.Model(picture, inner(picture)[0])
+    assert "unused" in submodels.layer_names(model)
+    with pytest.raises(ValueError, match="no ReLU.*activations: tanh"):
+        submodels.relu_rule(model, "guided")
 
 
 def test_rules_where_max_value_clips():

@@ -235,6 +235,7 @@ def test_published_sizes(name, layer, size, stride):
     assert field.size == (size, size) and field.stride == (stride, stride)
 
 
+@pytest.mark.slow
 def test_real_networks_agree_with_measurement():
     mobilenet = keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3))
     for model, layers in [

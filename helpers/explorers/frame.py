@@ -15,7 +15,7 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
 
-from ..pictures import figure, images, plots
+from ..pictures import colour, figure, images
 
 WIDTH = 224  # pixels of a panel on the page; read when one is made, so that a page with more room can set it before
 MARK = (230, 159, 0)  # orange, told from every colour of the maps also by colour-blind readers
@@ -28,8 +28,7 @@ WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end", "overflow": "visi
 
 def scale(values, signed):
     """`(cmap, limits)` for `images.colorize`, as `plots` has them; what is not `signed` starts at zero."""
-    largest = float(np.abs(values).max()) or 1.0
-    return (plots.DIVERGING, (-largest, largest)) if signed else (plots.SEQUENTIAL, (0.0, largest))
+    return colour.scale(values, signed, from_zero=True)
 
 
 def painted(values, signed):

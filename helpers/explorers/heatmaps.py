@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import checks, models
 from ..attribution import cam, gradients, perturbation, relevance
-from ..pictures import images
+from ..pictures import colour, images
 from ..submodels import engine
 from .background import Background
 from .classes import Classes, ClassExplorer, percent
@@ -176,7 +176,7 @@ class Heatmaps(ClassExplorer):
             found = self.result(name)
             if found and found.values is not None:
                 drawable[name] = reduced(found.values, METHODS[name], self.values.value)
-        ends = {name: end_of_scale(values) for name, values in drawable.items()}
+        ends = {name: colour.end_of_scale(values, PERCENTILE) for name, values in drawable.items()}
         if self.shared.value and ends:
             ends = dict.fromkeys(ends, max(ends.values()))
         for menu, panel in zip(self.menus, self.panels, strict=True):
@@ -228,9 +228,3 @@ def reduced(values, method, as_magnitude=False):
         return np.abs(values).max(-1)
     values = values.sum(-1) if values.ndim == 3 else values
     return values - values.mean() if method.from_mean else values
-
-
-def end_of_scale(values):
-    """The magnitude from which on a map has its strongest colour."""
-    sizes = np.abs(values)
-    return float(np.percentile(sizes, PERCENTILE) or sizes.max() or 1.0)

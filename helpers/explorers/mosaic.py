@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..pictures import images, plots
+from ..pictures import colour, images
 from .frame import MARK, marked
 
 WIDTH = 928  # pixels, that of four panels
@@ -40,7 +40,7 @@ class Mosaic(NamedTuple):
 
 def palette(signed):
     """The colours of a mosaic, `(256, 3)` uint8."""
-    colours = matplotlib.colormaps[plots.DIVERGING if signed else plots.SEQUENTIAL](np.linspace(0, 1, SHADES))
+    colours = matplotlib.colormaps[colour.DIVERGING if signed else colour.SEQUENTIAL](np.linspace(0, 1, SHADES))
     greys = np.repeat(np.linspace(255, 0, BLACK - WHITE + 1)[:, None], 3, axis=1)
     return np.rint(np.concatenate([255 * colours[:, :3], [MARK], greys])).astype(np.uint8)
 
@@ -55,8 +55,7 @@ def draw(maps, signed, shared=False):
     size = mosaic.height, mosaic.width
     is_small = 2 * maps.shape[1] <= mosaic.width  # then its pixels can be shown; otherwise they would differ in width
     tiles = images.resize(maps, size, "nearest" if is_small else "bilinear")
-    largest = np.abs(tiles).max(None if shared else (0, 1), keepdims=True)
-    shares = tiles / np.where(largest > 0, largest, 1)
+    shares = colour.shares(tiles, None if shared else (0, 1))
     shades = np.rint((SHADES - 1) * ((shares + 1) / 2 if signed else shares)).astype(np.uint8)
     # Grey between the tiles: in signed maps white is zero.
     drawn = images.tile(np.moveaxis(shades, -1, 0), min(mosaic.columns, mosaic.channels), GAP, GREY)

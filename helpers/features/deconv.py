@@ -26,12 +26,12 @@ def project(model, image, layer, channel=None, position=None, rule="deconv", swi
         rule, switches: as for `submodels.deconvnet`; the defaults are those of the paper.
 
     Returns:
-        float32 of the shape of `image`, signed: what the transposed network paints. A channel that is silent in a
-        picture projects to zeros there, and a warning says so.
+        float32 of the shape of `image`, signed: what the transposed network paints. Where the channel is silent in a
+        picture, zeros, and a warning says so.
 
     Raises:
-        ValueError: an unknown layer, one without spatial axes or that cannot be run backwards, a channel or a position
-            that it has not, a picture of the wrong size.
+        ValueError: a layer without spatial axes or that cannot be run backwards; one, a channel or a position that is
+            not there; a picture of the wrong size.
     """
     pictures, single = engine.as_batch(model, image)
     layer = taps.spatial(model, layer)
@@ -49,24 +49,19 @@ def project(model, image, layer, channel=None, position=None, rule="deconv", swi
 
 def _seed(maps, layer, channel, position):
     """The activations `(h, w, c)` with all but the chosen ones set to zero."""
-    height, width, channels = maps.shape
-    if channel is not None:
-        channel = checks.channel(channel, layer, channels)
-    if isinstance(position, str):
-        if position != "all":
-            raise ValueError(f"position is {position!r}: give (row, column), 'all', or None for the strongest one.")
-        keep = np.s_[:, :, :] if channel is None else np.s_[:, :, channel]
-    else:
-        if position is not None:
-            row, column = checks.place(position, layer, (height, width))
-            channel = int(maps[row, column].argmax()) if channel is None else channel
-        elif channel is None:
-            row, column, channel = np.unravel_index(maps.argmax(), maps.shape)
-        else:
-            row, column = np.unravel_index(maps[..., channel].argmax(), (height, width))
-        keep = np.s_[row, column, channel]
+    whole = isinstance(position, str)
+    if whole and position != "all":
+        raise ValueError(f"position is {position!r}: give (row, column), 'all', or None for the strongest one.")
+    row = column = slice(None)
+    if position is not None and not whole:
+        row, column = checks.place(position, layer, maps.shape[:2])
+    asked = row, column, slice(None) if channel is None else checks.channel(channel, layer, maps.shape[-1])
+    if not whole:
+        candidates = np.full_like(maps, -np.inf)
+        candidates[asked] = maps[asked]
+        asked = np.unravel_index(candidates.argmax(), maps.shape)
     seed = np.zeros_like(maps)
-    seed[keep] = maps[keep]
+    seed[asked] = maps[asked]
     return seed
 
 
@@ -80,18 +75,10 @@ class Projections(NamedTuple):
 def top_projections(model, layer, channel, images, count=9, rule="deconv", **options):
     """The figure of the paper: the strongest patches of a channel over many pictures, each with its projection.
 
-    Args:
-        model, layer, rule: as for `project`.
-        channel: int.
-        images: `(N, H, W, C)`, or a list of pictures, raw.
-        count: how many patches, each from another picture.
-        **options: `pad`, `batch` and `progress`, as for `units.top_patches`.
-
-    Returns:
-        `Projections`.
-
-    Raises:
-        ValueError: as `project` and `units.top_patches`; pictures that can only be walked once.
+    model, layer, channel (an int), rule: as for `project`.
+    images: `(N, H, W, C)`, or a list of pictures, raw; `ValueError` for what can only be walked once.
+    count: how many patches, each from another picture.
+    options: `pad`, `batch` and `progress`, as for `units.top_patches`.
     """
     if not hasattr(images, "__getitem__"):
         raise ValueError("The strongest pictures are read a second time: give an array or a list, not an iterator.")
@@ -106,18 +93,12 @@ def top_projections(model, layer, channel, images, count=9, rule="deconv", **opt
 
 
 def switches(model, image, pool):
-    """Where each window of a max-pooling layer found its maximum.
+    """Where each window of a max-pooling layer found its maximum: int `(h, w, c, 2)`, row and column on what it pools.
 
     Args:
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         image: one picture `(H, W, C)`, raw.
-        pool: name of a `MaxPooling2D` layer.
-
-    Returns:
-        int `(h, w, c, 2)`: row and column on the map that the layer pools.
-
-    Raises:
-        ValueError: an unknown layer, or one that is no max-pooling.
+        pool: name of a `MaxPooling2D` layer; `ValueError` for any other.
     """
     pictures, _ = engine.as_batch(model, image)
     if len(pictures) > 1:

@@ -46,16 +46,13 @@ SAME = Window(lambda rows: rows[:, None])
 class Reach:
     """A network laid out flat, for pictures of one size, and what its operations can see.
 
-    Args:
-        graph: from `graph.trace`, with one input `(B, H, W, C)`.
-        shape: (batch, height, width, channels) of the pictures.
+    graph: from `graph.trace`, with one input; shape: (batch, height, width, channels) of its pictures.
     """
 
     def __init__(self, graph, shape):
         tensors = [x for call in graph.calls for x in keras.tree.flatten(call.outputs)]
-        shapes = keras.Function(graph.inputs, tensors).compute_output_shape(
-            keras.tree.pack_sequence_as(graph.inputs, [shape])
-        )
+        given = keras.tree.pack_sequence_as(graph.inputs, [shape])
+        shapes = keras.Function(graph.inputs, tensors).compute_output_shape(given)
         self.graph, self.picture = graph, keras.tree.flatten(graph.inputs)[0]
         self.shapes = {id(self.picture): shape, **dict(zip(map(id, tensors), shapes, strict=True))}
         self._tried, self._fields = {}, {}
@@ -143,9 +140,8 @@ class Reach:
         key = id(call.operation), axis, window is SAME
         if key not in self._tried:
             draw = np.random.default_rng(0)
-            values, others = (
-                [draw.uniform(-3, 3, (1, *self.shapes[id(x)][1:])) for x in call.inputs] for _ in range(2)
-            )
+            shapes = [(1, *self.shapes[id(x)][1:]) for x in call.inputs]
+            values, others = ([draw.uniform(-3, 3, shape) for shape in shapes] for _ in range(2))
             middle = self.shapes[id(keras.tree.flatten(call.outputs)[0])][axis] // 2
             kept = window.taps(np.array([middle]))[0]
             kept = kept[(kept >= 0) & (kept < values[0].shape[axis])] if window is not SAME else kept
@@ -192,11 +188,7 @@ class Reach:
 
 
 def reach(model, size=None):
-    """The `Reach` of a network for pictures of this size, made once.
-
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        size: (height, width); None for the model's own.
+    """The `Reach` of a network for pictures of this size, (height, width), or else of its own; made once.
 
     Raises:
         ValueError: a network of another kind, one of free size without `size`, or a size that it does not take.
@@ -255,10 +247,8 @@ def _known(operation, spatial, before, after):
 
 def _ends(seen, window, length, made):
     first, last = seen
-    needed = [
-        window.taps(np.clip(row, first, last)) for step in range(window.gap) for row in (first + step, last - step)
-    ]
-    needed = np.concatenate(needed, axis=1)
+    outer = [row for step in range(window.gap) for row in (first + step, last - step)]
+    needed = np.concatenate([window.taps(np.clip(row, first, last)) for row in outer], axis=1)
     there = np.isfinite(needed)
     return np.stack([np.where(there, needed, np.inf).min(1), np.where(there, needed, -np.inf).max(1)])
 
@@ -302,11 +292,10 @@ def _mixed(values, others, kept, axis):
     """Others with these rows of the values; the values where there are no rows to change."""
     mixed = []
     for value, other in zip(values, others, strict=True):
-        rows = np.isin(np.arange(value.shape[axis] if value.ndim == 4 else 1), kept)
-        whole = value.ndim != 4 or value.shape[axis] == 1
-        mixed.append(
-            value if whole else np.where(np.expand_dims(rows, [n for n in range(4) if n != axis]), value, other)
-        )
+        if value.ndim == 4 and value.shape[axis] > 1:
+            rows = np.isin(np.arange(value.shape[axis]), kept)
+            value = np.where(np.expand_dims(rows, [n for n in range(4) if n != axis]), value, other)
+        mixed.append(value)
     return mixed
 
 

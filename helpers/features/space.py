@@ -52,7 +52,7 @@ def similarity(vectors):
         raise ValueError(f"vectors has shape {vectors.shape}: give (N, channels) with at least three pictures.")
     spread = vectors.std(0)
     alive = spread > 1e-6 * max(spread.max(), 1e-30)
-    if not alive.any() or spread.max() == 0:
+    if not alive.any():
         raise ValueError("No channel tells these pictures apart: their vectors are all the same.")
     z = (vectors[:, alive] - vectors[:, alive].mean(0)) / spread[alive]
     z /= np.linalg.norm(z, axis=1, keepdims=True) + 1e-12
@@ -60,17 +60,9 @@ def similarity(vectors):
 
 
 def neighbours(vectors, count=1):
-    """The most similar other pictures of each picture, most similar first.
+    """The most similar other pictures of each picture, most similar first: int `(N, count)`, positions in the set.
 
-    Args:
-        vectors: `(N, channels)`, as from `describe`.
-        count: how many, below N.
-
-    Returns:
-        int `(N, count)`: positions in the set.
-
-    Raises:
-        ValueError: as `similarity`, or a count that the set cannot give.
+    vectors: as for `similarity`; count: how many, below N, or a `ValueError`.
     """
     alike = similarity(vectors)
     if checks.whole(count, "count") >= len(alike):

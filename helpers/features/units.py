@@ -1,5 +1,6 @@
 """What a unit of a network can see, and what it looks for."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class ReceptiveField(NamedTuple):
 
 
 def receptive_field(model, layer, position=None, method="exact", size=None):
-    """The box of input pixels that a unit depends on.
+    """The box of input pixels that a unit depends on, as a `ReceptiveField`.
 
     `"exact"` goes back through the network by arithmetic: kernels, strides, dilation, the uneven padding of `"same"`,
     pooling, transposed convolution, resizing, and the union where branches meet. Global pooling, squeeze-and-excitation
@@ -39,23 +40,17 @@ def receptive_field(model, layer, position=None, method="exact", size=None):
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         layer: name of a layer.
         position: (row, column) on the layer's map; None for the middle one.
-        method: `"exact"` or `"gradient"`. A measured box ends at the border of the picture: then `box` is `clipped`,
-            `size` is the size of that, and `stride` is None.
+        method: `"exact"` or `"gradient"`. A measured box ends at the border: `box` is `clipped`, and `stride` None.
         size: (height, width) of the picture, for a network that leaves them free.
 
-    Returns:
-        `ReceptiveField`.
-
     Raises:
-        ValueError: an unknown layer, position or method, a network of free size without `size`, or (`"exact"`) an
-            operation whose reach is not known.
+        ValueError: an unknown layer, position or method, no size at all, or (`"exact"`) an operation of unknown reach.
     """
     checks.choose(method, ("exact", "gradient"), "method")
     network = receptive.reach(model, size)
-    position = _checked_position(layer, network.shape(layer), position)
+    position, stride = _checked_position(layer, network.shape(layer), position), None
     if method == "gradient":
         box = clipped = network.measured_box(layer, position)
-        stride = None
     else:
         fields, (row, column) = network.fields(layer), position or (0, 0)
         box = receptive.box(fields.reach[0][row], fields.reach[1][column])
@@ -73,8 +68,7 @@ def effective_receptive_field(model, layer, images, position=None, channel=None,
         images: `(N, H, W, C)` or one `(H, W, C)`, raw.
         position: (row, column) on the layer's map; None for the middle one.
         channel: one channel; None for the sum over all.
-        batch: pictures computed at a time.
-        progress: show a bar.
+        batch, progress: as for `engine.stream`.
 
     Returns:
         `(H, W)` float32: |gradient|, summed over the colours, averaged over the pictures. Not normalised.
@@ -84,33 +78,24 @@ def effective_receptive_field(model, layer, images, position=None, channel=None,
     """
     pictures, _ = engine.as_batch(model, images)
     layer = taps.spatial(model, layer)
-    network = receptive.reach(model, pictures.shape[1:3])
-    place = _checked_position(layer, network.shape(layer), position)
-    channels = range(network.shape(layer)[-1])
-    if channel is not None:
-        channels = [checks.channel(channel, layer, len(channels))]
+    shape = receptive.reach(model, pictures.shape[1:3]).shape(layer)
+    channels = range(shape[-1]) if channel is None else [checks.channel(channel, layer, shape[-1])]
+    place = _checked_position(layer, shape, position)
     unit = tf.constant(place), tf.constant(channels)  # tensors: one compiled function serves all units of a layer
-    depends = engine.cached(model, ("effective_receptive_field", layer), lambda: _dependence(model, layer))
-    total = np.zeros(pictures.shape[1:3])
-    passes = engine.stream(lambda x: depends(x, *unit), pictures, batch=batch, progress=progress, label=layer)
-    for part in passes:
-        total += part.sum(axis=0)
-    return (total / len(pictures)).astype("float32")
+    part = probe(model, layer)
 
-
-def _dependence(model, layer):
-    """Function of pictures, a place and channels: how strongly these units depend on each pixel, `(B, H, W)`."""
-    network = probe(model, layer)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def depends(x, place, channels):
+    def dependence(x, place, channels):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            answer = network(x, training=False)[layer][:, place[0], place[1]]
+            answer = part(x, training=False)[layer][:, place[0], place[1]]
             unit = tf.reduce_sum(tf.gather(answer, channels, axis=-1))
         return tf.reduce_sum(tf.abs(pixel_gradient(tape, unit, x, layer)), axis=-1)
 
-    return depends
+    build = functools.partial(tf.function, dependence, reduce_retracing=True, autograph=False)
+    depends = engine.cached(model, ("effective_receptive_field", layer), build)
+    passes = engine.stream(lambda x: depends(x, *unit), pictures, batch=batch, progress=progress, label=layer)
+    total = sum((part.sum(axis=0) for part in passes), np.zeros(pictures.shape[1:3]))
+    return (total / len(pictures)).astype("float32")
 
 
 def pixel_gradient(tape, score, pixels, layer):
@@ -149,16 +134,14 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
         count: patches for each channel. There are fewer if the pictures have no more.
         per_image: at most so many from one picture; None for no limit.
         pad: what a patch shows beyond the border of the picture: a grey level, or `"edge"` for the outermost pixels.
-        batch: pictures computed at a time.
-        progress: show a bar.
+        batch, progress: as for `engine.stream`.
 
     Returns:
         `Patches`, or a list of them for a list of channels. Along an axis on which the field is larger than the
         picture, a patch shows the whole picture. Equal scores: the earlier picture and position first.
 
     Raises:
-        ValueError: an unknown layer or one without spatial axes, a channel out of range, wrong pictures or none, a
-            count below 1.
+        ValueError: a layer or channel that is not there, no spatial axes, wrong pictures or none, a count below 1.
     """
     layer, several = taps.spatial(model, layer), np.ndim(channel) > 0
     channels = list(channel) if several else [channel]
@@ -177,7 +160,11 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
             ]
             kept.sort(key=lambda one: -one[0])  # stable: the earlier first
             del kept[count:]
-            kept[:] = [one if len(one) > 3 else (*one, *_cut_out(one, shown, seen, fields, pad)) for one in kept]
+            for place, one in enumerate(kept):
+                if len(one) == 3:  # new: only what stays among the best is cut out
+                    picture = shown[one[1] - seen]
+                    box = _shown_box(fields, one[2], picture.shape)
+                    kept[place] = *one, box, cut(picture, box, pad)
         seen += len(shown)
     if not seen:
         raise ValueError("images is empty: give at least one picture.")
@@ -186,13 +173,6 @@ def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, ba
         scores, *others, patches = map(np.array, zip(*kept, strict=True))
         answers.append(Patches(int(number), patches, scores, *others))
     return answers if several else answers[0]
-
-
-def _cut_out(place, pictures, first, fields, pad):
-    """The box and the patch of a place `(score, image, position)`; `first` is the number of the first picture."""
-    picture = pictures[place[1] - first]
-    box = _shown_box(fields, place[2], picture.shape)
-    return box, cut(picture, box, pad)
 
 
 class Activity(NamedTuple):
@@ -204,17 +184,13 @@ class Activity(NamedTuple):
 
 
 def activity(model, images, layers, batch=4, progress=False):
-    """Sparsity, dead channels and energy of layers over a collection of pictures.
+    """Sparsity, dead channels and energy of layers over a collection of pictures: a dict, name → `Activity`.
 
     Args:
         model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
         images: `(N, H, W, C)`, or an iterable of pictures.
         layers: a name, or several, of layers that end in a ReLU: before one, "not above zero" means nothing special.
-        batch: pictures computed at a time. The maps themselves never leave it: memory does not grow with the pictures.
-        progress: show a bar.
-
-    Returns:
-        dict: name → `Activity`.
+        batch, progress: as for `engine.stream`. Memory does not grow with the pictures.
 
     Raises:
         ValueError: an unknown layer, or no picture.
@@ -235,49 +211,42 @@ def _summary(maps):
 def strongest_places(model, layer, channels, count):
     """Function of a batch to the `count` highest values of each channel in each picture, their places, the batch.
 
-    channels: ints. Values and places are `(B, channels, count)`; a place is row × width + column.
+    Values and places are `(B, channels, count)`; a place is row × width + column.
     """
     network = probe(model, layer)
     channels = [checks.channel(channel, layer, network.outputs[0].shape[-1]) for channel in channels]
 
-    def build():
-        @tf.function(reduce_retracing=True)
-        def strongest(x, channels, count):
-            maps = tf.cast(tf.gather(network(x, training=False)[layer], channels, axis=-1), "float32")
-            shape = tf.shape(maps)
-            flat = tf.transpose(tf.reshape(maps, (shape[0], -1, shape[-1])), (0, 2, 1))
-            scores, places = tf.math.top_k(flat, tf.minimum(count, tf.shape(flat)[-1]))
-            return scores, places, x
+    def strongest(x, channels, count):
+        maps = tf.cast(tf.gather(network(x, training=False)[layer], channels, axis=-1), "float32")
+        shape = tf.shape(maps)
+        flat = tf.transpose(tf.reshape(maps, (shape[0], -1, shape[-1])), (0, 2, 1))
+        scores, places = tf.math.top_k(flat, tf.minimum(count, tf.shape(flat)[-1]))
+        return scores, places, x
 
-        return strongest
-
-    strongest = engine.cached(model, ("strongest places", layer), build)
-    return lambda x: strongest(x, tf.constant(channels), tf.constant(count))
+    build = functools.partial(tf.function, strongest, reduce_retracing=True)
+    compiled = engine.cached(model, ("strongest places", layer), build)
+    return lambda x: compiled(x, tf.constant(channels), tf.constant(count))
 
 
 def patch_box(model, layer, position, size=None):
-    """The box `(top, left, bottom, right)` that `top_patches` shows of a unit: of one size for all units of a layer.
-
-    position: (row, column) on the layer's map; model, layer, size: as for `receptive_field`.
-    """
+    """The box that `top_patches` shows of a unit; the arguments are those of `receptive_field`."""
     network = receptive.reach(model, size)
     return _shown_box(network.fields(layer), position, network.shapes[id(network.picture)][1:3])
 
 
 def _shown_box(fields, position, shape):
-    shown = zip(fields.reach, position, shape, strict=False)
-    (top, bottom), (left, right) = (_shown(reach, index, length) for reach, index, length in shown)
-    return top, left, bottom, right
+    """(top, left, bottom, right): of one size for all units of a layer, and no larger than the picture."""
+    sides = []
+    for reach, index, length in zip(fields.reach, position, shape, strict=False):
+        extents = reach[:, 1] - reach[:, 0] + 1
+        extent = int(extents[np.isfinite(extents)].max())  # resizing makes them differ by one
+        first = int(reach[index, 0]) if np.isfinite(reach[index, 0]) else -extent
+        sides.append((0, length) if extent >= length else (first, first + extent))
+    return tuple(np.transpose(sides).ravel().tolist())
 
 
 def cut(picture, box, pad=128):
-    """A part of a picture, which may reach beyond its border.
-
-    Args:
-        picture: `(H, W, C)`.
-        box: `(top, left, bottom, right)` in pixels, ends excluded.
-        pad: what lies beyond the border: a grey level, or `"edge"` for the outermost pixels.
-    """
+    """The part in a `box` of a picture `(H, W, C)`, which may reach beyond its border; `pad` as for `top_patches`."""
     top, left, bottom, right = map(int, box)
     rows, columns = np.arange(top, bottom), np.arange(left, right)
     patch = picture.take(rows, axis=0, mode="clip").take(columns, axis=1, mode="clip")
@@ -285,16 +254,6 @@ def cut(picture, box, pad=128):
         patch[(rows < 0) | (rows >= picture.shape[0])] = pad
         patch[:, (columns < 0) | (columns >= picture.shape[1])] = pad
     return patch
-
-
-def _shown(reach, index, length):
-    """First and last row (excluded) of a unit's patch: of one size for all units, and no larger than the picture."""
-    extents = reach[:, 1] - reach[:, 0] + 1
-    extent = int(extents[np.isfinite(extents)].max())  # resizing makes them differ by one
-    if extent >= length:
-        return 0, length
-    first = int(reach[index, 0]) if np.isfinite(reach[index, 0]) else -extent
-    return first, first + extent
 
 
 def one_output(model, layer):
@@ -316,20 +275,16 @@ def reduced(model, layers, images, reduce, batch, progress):
     """`reduce(maps)` of some layers over pictures: a dict, name → what it gives, for each picture.
 
     It is taken within the pass, so that the maps themselves never leave it: memory does not grow with the pictures.
-
-    reduce: function of maps `(B, …, C)` float32 to a tensor, or several, with that first axis.
+    `reduce` is a function of maps `(B, …, C)` float32 to a tensor, or several, with that first axis.
     """
     network = probe(model, layers)
 
-    def build():
-        @tf.function(reduce_retracing=True)
-        def numbers(x):
-            return {name: reduce(tf.cast(maps, "float32")) for name, maps in network(x, training=False).items()}
+    def numbers(x):
+        return {name: reduce(tf.cast(maps, "float32")) for name, maps in network(x, training=False).items()}
 
-        return numbers
-
-    numbers = engine.cached(model, ("reduced", reduce, *network.output), build)
-    found = engine.run(numbers, rows(model, images), batch=batch, progress=progress)
+    build = functools.partial(tf.function, numbers, reduce_retracing=True)
+    compiled = engine.cached(model, ("reduced", reduce, *network.output), build)
+    found = engine.run(compiled, rows(model, images), batch=batch, progress=progress)
     return {name: found[name] for name in network.output}  # in the order in which they were asked for
 
 
@@ -337,19 +292,17 @@ def rows(model, images):
     """The pictures one by one, as float32, checked on the way: for `engine.stream`."""
     if isinstance(images, (str, Path, tf.data.Dataset)) or getattr(images, "ndim", 4) != 4:
         images, _ = engine.as_batch(model, images)
-    checked = _checked(model, images)
-    return engine.Counted(checked, len(images)) if hasattr(images, "__len__") else checked
 
+    def checked(shape=None):
+        for image in images:
+            if np.ndim(image) != 3:
+                raise ValueError(f"images holds something of shape {np.shape(image)}; give pictures (H, W, C).")
+            shape = shape or np.shape(image)
+            if np.shape(image) != shape:
+                raise ValueError(f"images holds pictures of {shape} and of {np.shape(image)}: crop them to one size.")
+            yield engine.as_batch(model, image)[0][0]
 
-def _checked(model, images):
-    shape = None
-    for image in images:
-        if np.ndim(image) != 3:
-            raise ValueError(f"images holds something of shape {np.shape(image)}; give pictures (H, W, C).")
-        shape = shape or np.shape(image)
-        if np.shape(image) != shape:
-            raise ValueError(f"images holds pictures of {shape} and of {np.shape(image)}: crop them to one size.")
-        yield engine.as_batch(model, image)[0][0]
+    return engine.Counted(checked(), len(images)) if hasattr(images, "__len__") else checked()
 
 
 def _checked_position(layer, shape, position):

@@ -10,11 +10,7 @@ import scipy.special
 from .. import checks, data
 from . import applications, bundled
 
-BUNDLED = {
-    "efficientnet_lite0": bundled.efficientnet_lite0,
-    "vgg19": bundled.vgg19,
-    "mnist_cnn": bundled.mnist_cnn,
-}
+BUNDLED = {build.__name__: build for build in (bundled.efficientnet_lite0, bundled.vgg19, bundled.mnist_cnn)}
 
 
 def available():
@@ -33,18 +29,20 @@ def load(name="efficientnet_lite0", size=None, weights="imagenet"):
 
     ValueError: unknown name, impossible size or weights. ConnectionError: the weights could not be downloaded.
     """
-    name = _known(name)
-    shape = _shape(size, smallest=28 if name == "mnist_cnn" else 32)
+    spellings = {known.replace("_", ""): known for known in available()}
+    name = spellings.get(str(name).lower().replace("_", ""), name)
+    checks.choose(name, available(), "network", f"Bundled: {', '.join(BUNDLED)}. All: models.available().")
+    shape = None
+    if size is not None:
+        shape = (None, None) if str(size) == "any" else checks.pair(size, "size", 28 if name == "mnist_cnn" else 32)
     if name not in BUNDLED:
-        return _load_application(name, size, shape, weights)
+        return _application(name, size, shape, weights)
     if weights not in ("imagenet", None):
         raise ValueError(f'weights={weights!r}: {name} is bundled; choose "imagenet" (trained) or None (random).')
     if name == "mnist_cnn" and shape not in (None, (28, 28)):
         raise ValueError(f"size={size!r}: mnist_cnn ends in a dense layer over positions; it takes 28 × 28 only.")
     model = BUNDLED[name](*shape or ())
-    if weights == "imagenet":
-        _assign(model, name)
-    return model
+    return _trained(model, name) if weights else model
 
 
 def decode(outputs, top=5, labels=None, activation=None):
@@ -118,20 +116,7 @@ def class_names(count, labels=None):
     return [str(index) if count == 10 else f"class {index}" for index in range(count)]
 
 
-def _known(name):
-    spellings = {candidate.replace("_", ""): candidate for candidate in available()}
-    known = spellings.get(str(name).lower().replace("_", ""), name)
-    return checks.choose(known, available(), "network", f"Bundled: {', '.join(BUNDLED)}. All: models.available().")
-
-
-def _shape(size, smallest=32):
-    """None, or (height, width) with None for a free axis."""
-    if isinstance(size, str) and size == "any":
-        return None, None
-    return None if size is None else checks.pair(size, "size", smallest)
-
-
-def _load_application(name, size, shape, weights):
+def _application(name, size, shape, weights):
     try:
         return applications.build(applications.constructors()[name], shape, weights)
     except ConnectionError as error:
@@ -143,13 +128,11 @@ def _load_application(name, size, shape, weights):
         raise ValueError(f"{name} with size={size!r}, weights={weights!r}: {error} size=None is native.") from error
 
 
-def _assign(model, name):
-    """Give a bundled network its trained weights; an 8-bit kernel is a table of codes into a codebook of floats."""
+def _trained(model, name):
+    """A bundled network with its trained weights; an 8-bit kernel is a table of codes into a codebook of floats."""
     with np.load(data.path(f"{name}.npz"), allow_pickle=False) as stored:
-        for layer in model.layers:
-            if layer.weights:
-                if f"{layer.name}/codes" in stored:
-                    kernel = stored[f"{layer.name}/codebook"][stored[f"{layer.name}/codes"]]
-                else:
-                    kernel = stored[f"{layer.name}/kernel"]
-                layer.set_weights([kernel, stored[f"{layer.name}/bias"]])
+        for layer in (layer for layer in model.layers if layer.weights):
+            kind = "codebook" if f"{layer.name}/codebook" in stored else "kernel"
+            kernel, bias = stored[f"{layer.name}/{kind}"], stored[f"{layer.name}/bias"]
+            layer.set_weights([kernel[stored[f"{layer.name}/codes"]] if kind == "codebook" else kernel, bias])
+    return model

@@ -10,25 +10,10 @@ import keras
 import numpy as np
 
 # Where Keras itself takes another size than 224 × 224.
-NATIVE_SIZES = {
-    "Xception": 299,
-    "InceptionV3": 299,
-    "InceptionResNetV2": 299,
-    "NASNetLarge": 331,
-    "EfficientNetB1": 240,
-    "EfficientNetB2": 260,
-    "EfficientNetB3": 300,
-    "EfficientNetB4": 380,
-    "EfficientNetB5": 456,
-    "EfficientNetB6": 528,
-    "EfficientNetB7": 600,
-    "EfficientNetV2B1": 240,
-    "EfficientNetV2B2": 260,
-    "EfficientNetV2B3": 300,
-    "EfficientNetV2S": 384,
-    "EfficientNetV2M": 480,
-    "EfficientNetV2L": 480,
-}
+NATIVE_SIZES = {"Xception": 299, "InceptionV3": 299, "InceptionResNetV2": 299, "NASNetLarge": 331}
+NATIVE_SIZES |= {f"EfficientNetB{n}": size for n, size in enumerate((240, 260, 300, 380, 456, 528, 600), start=1)}
+NATIVE_SIZES |= {"EfficientNetV2B1": 240, "EfficientNetV2B2": 260, "EfficientNetV2B3": 300}
+NATIVE_SIZES |= {"EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480}
 SECONDS_OF_SILENCE = 5  # after which a download counts as failed; Keras would wait for minutes
 
 
@@ -48,30 +33,25 @@ def constructors():
 
 def _lower_case(constructor):
     """`MobileNetV3Small` of the module `mobilenet_v3` → `mobilenet_v3_small`."""
-    family = constructor.__module__.rpartition(".")[2]
-    name = constructor.__name__.lower()
+    family, name = constructor.__module__.rpartition(".")[2], constructor.__name__.lower()
     rest = name.removeprefix(family.replace("_", ""))
-    if rest == name:
-        return name
-    return family + re.sub(r"^(?=[a-z])", "_", rest)
+    return name if rest == name else family + re.sub(r"^(?=[a-z])", "_", rest)
 
 
 def build(constructor, shape, weights):
     """A flat functional model, its input (height, width, 3); `shape=None` for the native one."""
     height, width = shape or (NATIVE_SIZES.get(constructor.__name__, 224),) * 2
     image = keras.Input((height, width, 3), name="image")
+    options = {"input_tensor": preprocess(constructor, image), "classes": 1000, "classifier_activation": None}
     with _impatient_download():
-        network = constructor(
-            weights=weights, input_tensor=preprocess(constructor, image), classes=1000, classifier_activation=None
-        )
+        network = constructor(weights=weights, **options)
     return keras.Model(image, network.output, name=network.name)  # Keras made a list of one input of it
 
 
 def preprocess(constructor, image):
     """Apply the `preprocess_input` of the constructor's family as layers; nothing where the network does it itself.
 
-    Each one maps a pixel by a scale and an offset for each channel, after reversing the channels or not, so four
-    pixels show which: no list of families to keep up to date.
+    Each maps a pixel by a scale and an offset for each channel, reversed or not: four pixels show which, and no list.
     """
     preprocess_input = sys.modules[constructor.__module__].preprocess_input
     black, *primaries = preprocess_input(np.vstack([np.zeros(3), np.eye(3) * 255])[:, None])[:, 0]

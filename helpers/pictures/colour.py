@@ -28,8 +28,7 @@ def colorize(values, cmap=SEQUENTIAL, limits=None):
 def signed(pixels, percentile=99.5):
     """Signed pixels `(…, C)`, a projection or a gradient, as uint8 of the same shape: zero is mid-grey.
 
-    percentile: of the magnitudes, that is drawn in full; stronger ones are clipped, so that one pixel does not make
-        all others grey.
+    percentile: of the magnitudes, from which on pixels are clipped, so that one of them does not make all others grey.
     """
     pixels = np.asarray(pixels, np.float32)
     finite_range(pixels, "The projection")
@@ -41,8 +40,7 @@ def scale(values, is_signed=None, from_zero=False):
 
     Args:
         values: of all maps that share the scale.
-        is_signed: whether there can be values below zero, which make it symmetric around zero, with colours that
-            diverge there; None: whether there are.
+        is_signed: whether to make it symmetric, its colours diverging around zero; None: if there are values below.
         from_zero: whether a scale that is not signed starts at zero, rather than at the lowest value.
     """
     low, high = finite_range(values, "The map")
@@ -66,9 +64,9 @@ def shares(values, axes=None):
 
 
 def limits_of(values, limits):
-    low, high = finite_range(values, "The map")
+    finite_range(values, "The map")
     if limits is None:
-        return low, high if high > low else low + 1
+        return scale(values, is_signed=False)[1]
     if isinstance(limits, str):
         if limits != "symmetric":
             raise ValueError(f'limits={limits!r}: give (low, high), "symmetric" or None.')

@@ -1,7 +1,4 @@
-"""Pictures in, pictures out: read files, cut and stack them, lay maps over them.
-
-Pillow does the work; OpenCV draws the outlines of `contour`, and nothing else here needs it.
-"""
+"""Pictures in, pictures out: read files, cut and stack them, lay maps over them. Only `contour` needs OpenCV."""
 
 import io
 import math
@@ -16,9 +13,6 @@ from .reading import FORMATS, MAX_PIXELS, batch, centre, crop, load, resize
 
 __all__ = ["COMPOSITES", "FORMATS", "MAX_PIXELS", "animation", "batch", "colorize", "composite", "contour", "crop"]
 __all__ += ["load", "masked", "masks", "overlay", "resize", "sample", "samples", "signed", "tile"]
-
-
-# Maps over pictures
 
 
 def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None):
@@ -106,30 +100,20 @@ def _laid_over(image, heatmap, draw):
         )
     finite_range(heatmap, "The map")
     picture = load(image)
-    seen = _seen(picture.shape[:2], heatmap.shape)
+    # A map of the whole picture has about so many rows: a coarse one is only roughly of the picture's proportions.
+    expected = heatmap.shape[1] * picture.shape[0] / picture.shape[1]
+    seen = ... if abs(expected - heatmap.shape[0]) < 1 else centre(picture.shape[:2], heatmap.shape)
     picture[seen] = draw(picture[seen], heatmap.astype(np.float32)).astype(np.uint8)
     return picture
 
 
-def _seen(shape, grid):
-    """Slices of the part of a picture that a map covers. A coarse grid is only roughly of the picture's proportions."""
-    expected = grid[1] * shape[0] / shape[1]
-    return (slice(None), slice(None)) if abs(expected - grid[0]) < 1 else centre(shape, grid)
-
-
-# Several pictures in one
-
-
 def tile(images, columns=None, gap=2, fill=255):
-    """One mosaic of pictures or maps of the same shape, row by row.
+    """A mosaic, `(rows·(H + gap) − gap, columns·(W + gap) − gap[, C])`, of pictures or maps of one shape; their dtype.
 
     Args:
-        images: `(N, H, W)` or `(N, H, W, C)`, or a list of such pictures.
+        images: `(N, H, W)` or `(N, H, W, C)`, or a list of such pictures, row by row.
         columns: in a row; None: nearly a square of pictures.
         gap: pixels between neighbours. fill: value of gaps and of places left over (NaN draws as nothing).
-
-    Returns:
-        `(rows·(H + gap) − gap, columns·(W + gap) − gap[, C])` of the same dtype.
     """
     images = [np.asarray(image) for image in images]
     shapes = sorted({image.shape for image in images})
@@ -170,10 +154,8 @@ def animation(frames, fps=4, width=None, labels=None):
         frames = [_labelled(frame, str(label)) for frame, label in zip(frames, labels, strict=True)]
     palette = Image.fromarray(tile(frames, gap=0)).quantize(256)
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    file = io.BytesIO()
-    pictures[0].save(
-        file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=True
-    )
+    file, options = io.BytesIO(), {"duration": round(1000 / fps), "loop": 0, "optimize": True}
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], **options)
     return file.getvalue()
 
 

@@ -1,18 +1,16 @@
 """The bundled photographs, and two of them in one picture. Public in `images`."""
 
-from pathlib import Path
-
 import numpy as np
 
 from .. import checks, data
-from .reading import crop, load
+from .reading import crop, load, photographs
 
 COMPOSITES = ("koala+panda", "sheep+german_shepherd", "bison+chicken", "scarlet_macaw+lemur", "crocodile+polar_bear")
 
 
 def samples():
     """Names of the bundled photographs. Two joined by a plus sign are a composite: see `COMPOSITES` and `masks`."""
-    return sorted(_photographs())
+    return sorted(photographs())
 
 
 def sample(name, size=None):
@@ -23,13 +21,8 @@ def sample(name, size=None):
     if "+" in str(name):
         image, _ = composite(*_pair(name))
         return image if size is None else crop(image, size)
-    photographs = _photographs()
-    checks.choose(name, photographs, "photograph", "images.samples() lists all.")
-    return load(data.path(f"photos/{photographs[name]}"), size)
-
-
-def _photographs():
-    return {Path(file).stem: file for file in data.names("photos")}
+    checks.choose(name, photographs(), "photograph", "images.samples() lists all.")
+    return load(data.path(f"photos/{photographs()[name]}"), size)
 
 
 def composite(first, second, size=224):
@@ -63,8 +56,7 @@ def masks(name, size=224):
 
     size: that of the picture; `sample` gives composites of 224 × 224.
     """
-    _, found = composite(*_pair(name), size=size)
-    return found
+    return composite(*_pair(name), size=size)[1]
 
 
 def _pair(name):

@@ -6,9 +6,10 @@ style: `plt.rcParams.update(plots.STYLE)`.
 
 Maps: values below zero make the scale symmetric, with colours that diverge around zero; otherwise it goes from the
 lowest value to the highest. The colour maps are even in lightness and safe for colour-blind readers. `title` is what
-the figure shows; long titles are broken into lines.
+the figure shows; long titles are broken into lines. `width` is the largest width in inches.
 """
 
+import itertools
 import math
 
 import matplotlib
@@ -18,7 +19,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from . import images as pictures
-from .colour import DIVERGING, SEQUENTIAL, scale, shares  # noqa: F401 (SEQUENTIAL: explorers take it from here)
+from .colour import DIVERGING, SEQUENTIAL, scale, shares  # noqa: F401 (SEQUENTIAL: for readers)
 from .figure import COLOURS, STYLE, figure, wrapped
 
 WIDTH = 9  # inches, at 100 dots each: what a notebook page shows without scaling
@@ -27,13 +28,10 @@ OUTLINE = [matplotlib.patheffects.withStroke(linewidth=2, foreground="black")]
 _styled = matplotlib.rc_context(STYLE)
 
 
-def _plain(image):
-    image = np.asarray(image, np.float32)
-    return image if image.ndim == 2 else image[..., 0]
-
-
-def _is_map(image):
-    return np.ndim(image) == 2 or np.ndim(image) == 3 and np.shape(image)[-1] == 1
+def _loaded(image):
+    """A map as float32 `(H, W)`, a photograph as `images.load` gives it."""
+    is_map = np.ndim(image) == 2 or np.ndim(image) == 3 and np.shape(image)[-1] == 1
+    return np.reshape(image, np.shape(image)[:2]).astype(np.float32) if is_map else pictures.load(image)
 
 
 def _checked_labels(labels, count, what):
@@ -52,12 +50,10 @@ def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, 
         titles: one for each, or one for each column.
         columns: in a row; None: up to six.
         rows: a name for each row, on the left.
-        shared: True: all maps on one scale, with one colour bar, to compare them. False: each on its own, to see the
-            pattern in each.
+        shared: True: all maps on one scale, with a colour bar, to compare them. False: each on its own, to see each.
         cmap: None chooses by the values, see the head of this file.
-        width: largest width in inches.
     """
-    images = [_plain(image) if _is_map(image) else pictures.load(image) for image in images]
+    images = [_loaded(image) for image in images]
     if not images:
         raise ValueError("There is nothing to draw: images is empty.")
     columns = columns or math.ceil(len(images) / math.ceil(len(images) / 6))
@@ -119,7 +115,6 @@ def sheet(
         heads, rows: names of the columns and of the rows.
         shared: True: one scale for all maps. False: each on its own.
         bar: whether to draw a colour bar; None: if the scale is shared.
-        cmap, title, width: as in `grid`.
     """
     tiles = np.asarray(tiles)
     if tiles.ndim not in (3, 4) or not tiles.size or tiles.ndim == 4 and tiles.shape[-1] != 3:
@@ -199,11 +194,12 @@ def filters(kernel, count=64, **options):
     if inputs == 3:
         colours = shares(np.moveaxis(kernel[..., :count], -1, 0), (1, 2, 3))
         return sheet(127.5 + 127.5 * colours, **options)
+    options = {"shared": False} | options
     if 1 in (inputs, outputs):
-        return sheet(kernel.reshape(*kernel.shape[:2], -1).transpose(2, 0, 1)[:count], **{"shared": False} | options)
+        return sheet(kernel.reshape(*kernel.shape[:2], -1).transpose(2, 0, 1)[:count], **options)
     shown = kernel[:, :, : math.isqrt(count), : math.isqrt(count)].transpose(2, 3, 0, 1)
     named = {"heads": [f"out {n}" for n in range(shown.shape[1])], "rows": [f"in {n}" for n in range(shown.shape[0])]}
-    return sheet(shown.reshape(-1, *kernel.shape[:2]), shown.shape[1], **{"shared": False} | named | options)
+    return sheet(shown.reshape(-1, *kernel.shape[:2]), shown.shape[1], **named | options)
 
 
 def filmstrip(frames, steps, shared=False, rows=None, **options):
@@ -220,21 +216,18 @@ def filmstrip(frames, steps, shared=False, rows=None, **options):
     if frames.ndim != 4:
         raise ValueError(f"A film strip is (T, H, W, C); this has shape {frames.shape}. Choose fewer axes.")
     strips = np.moveaxis(frames, -1, 0)
-    named = {
-        "heads": [str(step) for step in _checked_labels(steps, len(frames), "steps")],
-        "rows": [f"channel {n}" for n in range(len(strips))] if rows is None else rows,
-    }
     strips = strips if shared else shares(strips, (1, 2, 3))
-    return sheet(strips.reshape(-1, *frames.shape[1:3]), len(frames), bar=shared, **named, **options)
+    heads = list(map(str, _checked_labels(steps, len(frames), "steps")))
+    rows = [f"channel {n}" for n in range(len(strips))] if rows is None else rows
+    tiles = strips.reshape(-1, *frames.shape[1:3])
+    return sheet(tiles, len(frames), heads=heads, rows=rows, bar=shared, **options)
 
 
 def overlays(image, maps, titles=None, shared=False, alpha=0.5, **options):
     """A photograph, and each map laid over it by `images.overlay`.
 
     Args:
-        image: a photograph.
-        maps: `(h, w)` of any sizes.
-        titles: one for each map.
+        image, maps, titles: a photograph, maps `(h, w)` of any sizes, and a title for each.
         shared: True: all on one scale. False: each on its own.
         alpha: 0 (the photograph) to 1 (the maps).
         options: those of `grid`.
@@ -256,7 +249,6 @@ def curves(panels, x, log=(), columns=None, xlabel=None, title=None, width=WIDTH
         x: names of layers, written upright below, or numbers.
         log: the titles of panels with a logarithmic scale; "x" for that of the steps (0 included).
         columns: panels in a row; None: one above the other for layers, up to three side by side for numbers.
-        xlabel, title, width: as usual.
     """
     named = isinstance(x[0], str)
     columns = columns or (1 if named else min(3, len(panels)))
@@ -296,10 +288,8 @@ def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, widt
 
     Args:
         values: `(N, N)`, or several of them, `(K, N, N)`, side by side.
-        labels: N names.
-        titles: K titles.
+        labels, titles: N names, and K titles.
         limits: (low, high) of the colours; None: as for maps.
-        cmap, title, width: as usual.
     """
     values = np.asarray(values, float)
     values = values[None] if values.ndim == 2 else values
@@ -334,24 +324,21 @@ def boxes(image, boxes, labels=None, title=None, width=5):
         image: a photograph.
         boxes: `(N, 4)`, each (top, left, bottom, right) in pixels, ends excluded; they may reach beyond the picture.
         labels: N names.
-        title, width: as usual.
     """
     image, boxes = pictures.load(image), np.asarray(boxes, float).reshape(-1, 4)
     labels = _checked_labels(labels, len(boxes), "labels")
     whole = np.array([[0, 0, *image.shape[:2]], *boxes])
-    (top, left), (bottom, right) = whole[:, :2].min(0), whole[:, 2:].max(0)
-    margin = 0.02 * max(bottom - top, right - left)
-    drawing = figure(width, (width - 1.2 * any(labels)) * (bottom - top) / (right - left), title)
+    (first, start), (last, end) = whole[:, :2].min(0), whole[:, 2:].max(0)
+    margin = 0.02 * max(last - first, end - start)
+    drawing = figure(width, (width - 1.2 * any(labels)) * (last - first) / (end - start), title)
     axis = drawing.subplots()
     axis.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
     _bare(axis)
-    for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
-        style = {"color": COLOURS[number % len(COLOURS)], "linewidth": 2, "label": label}
-        around = [matplotlib.patheffects.withStroke(linewidth=3.5, foreground="white")]
-        axis.add_patch(
-            Rectangle((box[1], box[0]), box[3] - box[1], box[2] - box[0], fill=False, path_effects=around, **style)
-        )
-    axis.set(xlim=(left - margin, right + margin), ylim=(bottom + margin, top - margin))
+    style = {"linewidth": 2, "path_effects": [matplotlib.patheffects.withStroke(linewidth=3.5, foreground="white")]}
+    for (top, left, bottom, right), label, colour in zip(boxes, labels, itertools.cycle(COLOURS), strict=False):
+        corner, size = (left, top), (right - left, bottom - top)
+        axis.add_patch(Rectangle(corner, *size, fill=False, color=colour, label=label, **style))
+    axis.set(xlim=(start - margin, end + margin), ylim=(last + margin, first - margin))
     if any(labels):
         drawing.legend(loc="outside right center", frameon=False)
     return drawing
@@ -372,11 +359,10 @@ def patches(groups, rows, scores=None, side=96, **options):
     blank = np.full((side, side, 3), 255, np.uint8)
     tiles, labels = [], []
     for number, group in enumerate(groups):
-        scaled = [
-            pictures.resize(pictures.load(patch), side, "nearest" if max(patch.shape[:2]) < side // 2 else None)
-            for patch in group
-        ]
-        tiles += scaled + [blank] * (columns - len(group))
+        for patch in group:
+            method = "nearest" if max(patch.shape[:2]) < side // 2 else None
+            tiles.append(pictures.resize(pictures.load(patch), side, method))
+        tiles += [blank] * (columns - len(group))
         labels += [f"{score:.3g}" for score in (scores[number] if scores is not None else [])]
         labels += [""] * (len(tiles) - len(labels))
     return sheet(np.stack(tiles), columns, labels=labels, rows=rows, **options)
@@ -387,13 +373,11 @@ def predictions(images, answers, titles=None, columns=None, title=None, width=WI
     """Photographs, each with the network's best answers as bars below it.
 
     Args:
-        images: photographs.
+        images, titles: photographs, and a title for each.
         answers: for each the list that `models.decode` gives: `(class_index, label, probability)`, best first.
-        titles: one for each.
         columns: in a row; None: up to four.
-        title, width: as usual.
     """
-    images = [pictures.load(image) for image in images]
+    images = list(map(pictures.load, images))
     if len(answers) != len(images):
         raise ValueError(f"{len(answers)} lists of answers for {len(images)} pictures: give one for each.")
     titles = _checked_labels(titles, len(images), "titles")
@@ -408,14 +392,9 @@ def predictions(images, answers, titles=None, columns=None, title=None, width=WI
         row, column = divmod(place, columns)
         axes[2 * row, column].imshow(image)
         axes[2 * row, column].set_title(wrapped(text, side), pad=3)
-        _bars(axes[2 * row + 1, column], answer)
+        axis = axes[2 * row + 1, column]
+        for line, (_, label, probability) in enumerate(answer):
+            axis.barh(line, probability, color="#9ecae1", height=0.85)
+            axis.text(0.01, line, f"{probability:.0%}  {label}", va="center", fontsize=8)  # over it: there is room
+        axis.set(xlim=(0, 1), ylim=(len(answer) - 0.5, -0.5))
     return drawing
-
-
-def _bars(axis, answer):
-    """Horizontal bars with their labels written over them, where the longest name has room."""
-    shares = [probability for _, _, probability in answer]
-    axis.barh(range(len(answer)), shares, color="#9ecae1", height=0.85)
-    for place, (_, label, probability) in enumerate(answer):
-        axis.text(0.01, place, f"{probability:.0%}  {label}", va="center", fontsize=8)
-    axis.set(xlim=(0, 1), ylim=(len(answer) - 0.5, -0.5))

@@ -12,13 +12,9 @@ from .colour import finite_range
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that starts other programs
 MAX_PIXELS = 64_000_000  # above every common camera; decoded it is 192 MB
-WHITE = (255, 255, 255, 255)
 METHODS = {name: Image.Resampling[name.upper()] for name in ("bicubic", "bilinear", "box", "nearest")}
 
 Image.init()  # Pillow registers WebP and TIFF only on demand, and not at all where formats are listed
-
-
-# Reading
 
 
 def load(source, size=None):
@@ -41,7 +37,12 @@ def load(source, size=None):
     elif isinstance(source, bytes | bytearray | memoryview):
         image = _decode(io.BytesIO(source), f"These {len(source)} bytes")
     elif isinstance(source, str | Path):
-        path = _existing(source)
+        path = Path(source).expanduser()
+        if path.is_dir():
+            raise ValueError(f"{source} is a folder: give the path of one picture file in it.")
+        if not path.exists():
+            hint = f' images.sample("{source}") is the bundled photograph.' if str(source) in photographs() else ""
+            raise FileNotFoundError(f"There is no file {source}.{hint}")
         with path.open("rb") as file:
             image = _decode(file, str(source))
     elif hasattr(source, "__array__"):
@@ -49,16 +50,6 @@ def load(source, size=None):
     else:
         raise ValueError(f"A picture is a path, bytes, an array or a PIL image; this is {type(source).__name__}.")
     return image if size is None else crop(image, size)
-
-
-def _existing(source):
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise ValueError(f"{source} is a folder: give the path of one picture file in it.")
-    if not path.exists():
-        hint = f' images.sample("{source}") is the bundled photograph.' if is_bundled(source) else ""
-        raise FileNotFoundError(f"There is no file {source}.{hint}")
-    return path
 
 
 def _decode(file, label):
@@ -93,8 +84,7 @@ def _checked(image, label):
 
 def _from_array(array):
     """PIL image of an array of pixel values."""
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if not (array.ndim == 2 or array.ndim == 3 and array.shape[-1] in (3, 4)) or not array.size:
         raise ValueError(
             f"An array of shape {array.shape} is not one picture: it is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
@@ -125,17 +115,13 @@ def _to_rgb(image):
     elif image.mode in ("I", "F"):
         image = _from_array(np.asarray(image))
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.array(image.convert("RGB"))
 
 
-def is_bundled(name):
-    """Whether a bundled photograph goes by this name."""
-    return str(name) in (Path(file).stem for file in data.names("photos"))
-
-
-# Sizes
+def photographs():
+    """The bundled photographs: name → name of the file."""
+    return {Path(file).stem: file for file in data.names("photos")}
 
 
 def crop(image, size):

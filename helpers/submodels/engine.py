@@ -105,8 +105,8 @@ def as_batch(model, images):
     if not _fits(batch.shape[1:], wanted):
         raise ValueError(
             f"Model {model.name!r} takes pictures of {shape} (height × width × channels), and these are "
-            f"{' × '.join(map(str, batch.shape[1:]))}. Resize them with images.batch(picture, size=(height, width)), "
-            f"or build the network for another size: models.load(name, size=(height, width))."
+            f"{' × '.join(map(str, batch.shape[1:]))}. Resize them, images.batch(picture, size=(height, width)), or "
+            "build the network for another size: models.load(name, size=(height, width))."
         )
     if not np.isfinite(batch).all():
         raise ValueError("images has NaN or infinite pixels: nothing computed from them would mean anything.")
@@ -140,10 +140,9 @@ def picture_shape(model):
         )
     if id(inputs[0]) in channels_first(graph):
         raise ValueError(
-            f"Model {model.name!r} takes pictures with their channels first, {shape}, which would be read as "
-            f"{shape[0]} rows. Rebuild it with data_format='channels_last' (its kernels stay as they are); or, for "
-            "what looks at pixels alone, put a layer in front: keras.Sequential([keras.Input((height, width, "
-            "channels)), keras.layers.Permute((3, 1, 2)), model])."
+            f"Model {model.name!r} takes pictures with their channels first, {shape}. Rebuild it with "
+            "data_format='channels_last' (its kernels stay as they are); or, for what looks at pixels alone: "
+            "keras.Sequential([keras.Input((height, width, channels)), keras.layers.Permute((3, 1, 2)), model])."
         )
     return shape
 
@@ -152,9 +151,8 @@ def stream(function, *inputs, batch=16, progress=False, label=""):
     """Run a function over many inputs and yield its outputs pass by pass, as numpy, in the order of the inputs.
 
     A batch is computed as two passes side by side, each of half its rows, because one alone leaves the processor idle
-    for a tenth of the time; what the reader does with the outputs goes on meanwhile. A GPU, and a batch of one row, get
-    one pass at a time. Memory is bounded by the batch, however many inputs there are. Passes differ by one row at most,
-    so that few sizes ever occur and none is filled up; only of inputs without a length the last one is smaller.
+    for a tenth of the time; a GPU, and a batch of one row, get one pass at a time. Memory is bounded by the batch.
+    Passes differ by one row at most, so that few sizes occur; of inputs without a length the last one may be smaller.
 
     Args:
         function: a `keras.Model`, compiled through the cache, or a callable of batched tensors, for which each row
@@ -217,11 +215,8 @@ def _passes(inputs, dtypes, sizes):
         chunk = list(itertools.islice(rows, size))
         if not chunk:
             return
-        columns = [np.stack(column) for column in zip(*chunk, strict=True)]
-        yield (
-            len(chunk),
-            [c if dtype is None else c.astype(dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)],
-        )
+        columns = map(np.stack, zip(*chunk, strict=True))
+        yield len(chunk), [c.astype(dtype or c.dtype, copy=False) for c, dtype in zip(columns, dtypes, strict=True)]
 
 
 def _side_by_side(function, passes, lanes):

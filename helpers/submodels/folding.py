@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import is_whole_picture, replay, trace
+from .graph import ids, is_whole_picture, replay, trace
 from .kinds import CONVOLUTIONS, normalisation
 from .memory import cached
 
@@ -44,16 +44,12 @@ def fold_batchnorm(model, return_report=False, padding=False):
     plan, report = _plan(graph)
     if padding:
         report.padding.update(_needless_padding(graph, plan))
-    folded = {}  # id of an operation → its replacement
-    for index, steps in plan.items():
-        call = graph.calls[index]
-        same = {"padding": "same"} if call.name in report.padding.values() else {}
-        folded[id(call.operation)] = _folded_layer(call.operation, steps, **same)
 
     def replace(call):
         if call.name in report.folded or call.name in report.padding:
             return None
-        return folded.get(id(call.operation), call.operation)
+        same = {"padding": "same"} if call.name in report.padding.values() else {}
+        return _folded_layer(call.operation, plan[call.name], **same) if call.name in plan else call.operation
 
     result = replay(graph, replace).model()
     return (result, report) if return_report else result
@@ -66,18 +62,16 @@ def following(model):
 
     Returns:
         `(network, changed)`: a `keras.Model` (the given one, where there is nothing to fold, with float32 in place of
-        whole numbers), and the set of names of
-        layers that put out something else in it than in the given one.
+        whole numbers), and the set of names of layers that put out something else in it than in the given one.
     """
 
     def build():
         network, report = fold_batchnorm(model, return_report=True, padding=True)
         took = set(report.folded.values())
-        order = {call.name: index for index, call in enumerate(trace(model).calls)}
+        order = [call.name for call in trace(model).calls]
         changed = took | set(report.padding)
-        changed |= {name for name, into in report.folded.items() if order[into] > order[name]}
-        sources = [trace(model).calls[order[name]].operation for name in sorted(took | set(report.folded))]
-        read = _fingerprint(sources)
+        changed |= {name for name, into in report.folded.items() if order.index(into) > order.index(name)}
+        read = _fingerprint([call.operation for call in trace(model).calls if call.name in took | set(report.folded)])
         if not changed:
             network = trace(model).model() if any(map(is_whole_picture, model.inputs)) else model
         return {"network": network, "changed": changed, "read": read, "state": read()}
@@ -103,78 +97,70 @@ def _fingerprint(layers):
 
 
 def _plan(graph):
-    """Which BatchNorm goes where: `{position of the layer that takes it: [("after" | "before", a, b), …]}`."""
-    readers, times = {}, {}
-    for index, call in enumerate(graph.calls):
+    """Which BatchNorm goes where: `{name of what takes it: [("after" | "before", a, b), …]}`, and the report."""
+    readers, times, plan, report = {}, {}, {}, FoldReport({}, {}, {})
+    maker = {id(call.outputs): call for call in graph.calls}  # an output that is folded away is made by what took it
+    for call in graph.calls:
         times[id(call.operation)] = times.get(id(call.operation), 0) + 1
         for x in call.inputs:
-            readers.setdefault(id(x), []).append(index)
-    for x in keras.tree.flatten(graph.outputs):
-        readers.setdefault(id(x), []).append(None)  # the reader of the network's output sees it too
-    maker = {id(call.outputs): index for index, call in enumerate(graph.calls)}
-    source = {}  # id of a folded BatchNorm's output → the position of the layer that it went into
-    plan, report = {}, FoldReport({}, {}, {})
-
-    def takes(index, side):
-        """None if this call can take a BatchNorm on that side, else the reason why not."""
-        if index is None:
-            return "is an input or output of the network"
-        call = graph.calls[index]
-        layer = call.operation
-        if type(layer) not in _FOLDABLE:  # a subclass may do something else with its kernel
-            return f"is a {type(layer).__name__}"
-        if layer.quantization_mode is not None or getattr(layer, "lora_enabled", False):
-            return "has a kernel that is put together from several"
-        if times[id(layer)] > 1:
-            return "is called more than once"
-        if getattr(layer, "data_format", "channels_last") != "channels_last":
-            return "has its channels first"
-        if side == "after" and layer.activation is not keras.activations.linear:
-            return "has an activation of its own"
-        if side == "before" and getattr(layer, "padding", "valid") != "valid" and max(layer.kernel_size) > 1:
-            return "pads with zeros in between"
-        if side == "before" and getattr(layer, "groups", 1) > 1:
-            return "has groups"
-        return None
-
+            readers.setdefault(id(x), []).append(call)
+    for x in ids(graph.outputs):
+        readers.setdefault(x, []).append(None)  # the reader of the network's output sees it too
     for call in graph.calls:
         if type(call.operation) is not keras.layers.BatchNormalization:
             continue
-        layer, given = call.operation, call.inputs[0]
+        layer, given, after = call.operation, call.inputs[0], readers.get(id(call.outputs), [None])
         if times[id(layer)] > 1 or layer.axis not in (-1, len(given.shape) - 1) or call.kwargs.get("training"):
             report.left[call.name] = "it is called more than once, in training mode, or not over the last axis"
             continue
-        before = source.get(id(given), maker.get(id(given)))
-        why_before = takes(before, "after")
-        if why_before is None and len(readers[id(given)]) > 1:
-            why_before = "has another reader"
-        following = readers.get(id(call.outputs), [None])
-        why_after = takes(following[0], "before") if len(following) == 1 else "is not the only reader"
-        if why_before is None:
-            plan.setdefault(before, []).append(("after", *normalisation(layer)))
-            source[id(call.outputs)] = before
-            report.folded[call.name] = graph.calls[before].name
-        elif why_after is None:
-            plan.setdefault(following[0], []).append(("before", *normalisation(layer)))
-            report.folded[call.name] = graph.calls[following[0]].name
+        into, side = maker.get(id(given)), "after"
+        why_before = _why_not(into, side, times) or ("has another reader" if len(readers[id(given)]) > 1 else None)
+        if why_before:
+            into, side = after[0], "before"
+            why_after = _why_not(into, side, times) if len(after) == 1 else "is not the only reader"
+            if why_after:
+                report.left[call.name] = f"what comes before it {why_before}; what comes after it {why_after}"
+                continue
         else:
-            report.left[call.name] = f"what comes before it {why_before}; what comes after it {why_after}"
+            maker[id(call.outputs)] = into
+        plan.setdefault(into.name, []).append((side, *normalisation(layer)))
+        report.folded[call.name] = into.name
     return plan, report
+
+
+def _why_not(call, side, times):
+    """Why a call cannot take a BatchNorm that comes `"after"` or `"before"` it; None if it can."""
+    if call is None:
+        return "is an input or output of the network"
+    layer = call.operation
+    if type(layer) not in _FOLDABLE:  # a subclass may do something else with its kernel
+        return f"is a {type(layer).__name__}"
+    if layer.quantization_mode is not None or getattr(layer, "lora_enabled", False):
+        return "has a kernel that is put together from several"
+    if times[id(layer)] > 1:
+        return "is called more than once"
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return "has its channels first"
+    if side == "after" and layer.activation is not keras.activations.linear:
+        return "has an activation of its own"
+    if side == "before" and getattr(layer, "padding", "valid") != "valid" and max(layer.kernel_size) > 1:
+        return "pads with zeros in between"
+    if side == "before" and getattr(layer, "groups", 1) > 1:
+        return "has groups"
+    return None
 
 
 def _needless_padding(graph, plan):
     """Padding layers that a convolution of the plan can do without: `{name of the one: name of the other}`."""
     found = {}
-    for index in plan:
-        call = graph.calls[index]
-        pad = next((other for other in graph.calls if other.outputs is call.inputs[0]), None)
+    for call in graph.calls:
+        pad = graph.maker(call.inputs[0]) if call.name in plan else None
         if pad is None or not isinstance(pad.operation, keras.layers.ZeroPadding2D):
             continue
-        readers = sum(x is pad.outputs for other in graph.calls for x in other.inputs)
-        readers += sum(x is pad.outputs for x in keras.tree.flatten(graph.outputs))
         layer, size = call.operation, pad.inputs[0].shape[1:3]
-        if readers == 1 and getattr(layer, "padding", None) == "valid" and None not in size:
-            if pad.operation.data_format == "channels_last" and pad.operation.padding == _same_padding(layer, size):
+        alone = len(graph.readers(pad.outputs)) == 1 and pad.operation.data_format == "channels_last"
+        if alone and getattr(layer, "padding", None) == "valid" and None not in size:
+            if pad.operation.padding == _same_padding(layer, size):
                 found[pad.name] = call.name
     return found
 

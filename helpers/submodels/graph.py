@@ -56,11 +56,22 @@ class Graph(NamedTuple):
     name: str
 
     def model(self, outputs=None):
-        """A `keras.Model` from the network's inputs to `outputs`, by default the network's own."""
-        model = keras.Model(self.inputs, self.outputs if outputs is None else outputs, name=self.name)
-        if outputs is None:
-            cached(model, "graph", lambda: self)
+        """A `keras.Model` from the network's inputs to `outputs`, by default the network's own; names stay valid."""
+        graph = self if outputs is None else self.up_to(outputs)
+        model = keras.Model(graph.inputs, graph.outputs, name=graph.name)
+        cached(model, "graph", lambda: graph)
         return model
+
+    def up_to(self, outputs):
+        """The part of the graph that computes these outputs."""
+        needed, calls = set(ids(outputs)), []
+        for call in reversed(self.calls):
+            if not needed.isdisjoint(ids(call.outputs)):
+                needed.update(ids(call.inputs))
+                calls.insert(0, call)
+        there = set(ids([self.inputs, [call.outputs for call in calls]]))
+        tensors = {name: value for name, value in self.tensors.items() if there.issuperset(ids(value))}
+        return self._replace(outputs=outputs, calls=calls, tensors=tensors)
 
     def named(self, layer):
         """The name of a layer that is given by name, as an object, or by its place in `layer_names`; −1 is the last."""
@@ -88,9 +99,9 @@ class Graph(NamedTuple):
 
     def index(self, layer):
         """The position in `calls` of the call that computes the output of this layer."""
-        wanted = id(keras.tree.flatten(self.tensor(layer))[0])
+        wanted = ids(self.tensor(layer))[0]
         for index, call in enumerate(self.calls):
-            if wanted in map(id, keras.tree.flatten(call.outputs)):
+            if wanted in ids(call.outputs):
                 return index
         raise ValueError(f"{layer!r} is the input of {self.name!r}: nothing computes it. Name a layer.")
 
@@ -101,7 +112,7 @@ class Graph(NamedTuple):
 
     def maker(self, tensor):
         """The call that computes a tensor; None for an input of the network."""
-        return next((call for call in self.calls if any(x is tensor for x in keras.tree.flatten(call.outputs))), None)
+        return next((call for call in self.calls if id(tensor) in ids(call.outputs)), None)
 
     def values(self, inputs, calls=None):
         """What every call puts out, `{id of the symbolic tensor: value}`, for values of the inputs; they are in there.
@@ -112,11 +123,16 @@ class Graph(NamedTuple):
         """
         table = inputs
         if not isinstance(inputs, dict) or not all(isinstance(key, int) for key in inputs):
-            table = dict(zip(map(id, keras.tree.flatten(self.inputs)), keras.tree.flatten(inputs), strict=True))
+            table = dict(zip(ids(self.inputs), keras.tree.flatten(inputs), strict=True))
         for call in self.calls if calls is None else calls:
             outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
-            table.update(zip(map(id, keras.tree.flatten(call.outputs)), outputs, strict=True))
+            table.update(zip(ids(call.outputs), outputs, strict=True))
         return table
+
+
+def ids(structure):
+    """The ids of the tensors in a structure: symbolic tensors are told apart by what they are, not by `==`."""
+    return [id(x) for x in keras.tree.flatten(structure)]
 
 
 class _Renamed(keras.layers.Layer):
@@ -138,22 +154,23 @@ class _Recorder:
     """Calls operations on symbolic tensors and writes down each call."""
 
     def __init__(self):
-        self.calls, self.nested, self.owner, self.renamed = [], {}, {}, {}
+        self.calls, self.nested = [], []  # calls of layers, and of the networks that hold them
+        self.owner, self.renamed = {}, {}  # name in Keras → operation; id of an operation → its stand-in
 
-    def record(self, path, operation, args, kwargs):
+    def record(self, path, operation, args, kwargs, name=""):
         stand_in = operation
         if _trains_by_default(operation):  # augmentation: Keras leaves it on unless it is told
             kwargs = {**kwargs, "training": False}
         if self.owner.setdefault(operation.name, operation) is not operation:
             if id(operation) not in self.renamed:
-                name = path.replace("/", ".")
-                while name in self.owner:
-                    name += "_"
-                self.owner[name] = operation
-                self.renamed[id(operation)] = _Renamed(operation, name)
+                longer = path.replace("/", ".")
+                while longer in self.owner:
+                    longer += "_"
+                self.owner[longer] = operation
+                self.renamed[id(operation)] = _Renamed(operation, longer)
             stand_in = self.renamed[id(operation)]
         outputs = stand_in(*args, **kwargs)
-        self.calls.append(Call("", path, operation, args, kwargs, outputs, {}))
+        self.calls.append(Call(name, path, operation, args, kwargs, outputs, {}))
         return outputs
 
     def run(self, model, prefix, inputs, training=None):
@@ -167,8 +184,9 @@ class _Recorder:
                 if not is_open(operation):
                     return self.record(path, operation, args, kwargs)
                 given = args[0] if args else kwargs["inputs"]
-                self.nested[path] = self.run(operation, path + "/", given, kwargs.get("training", training))
-                return self.nested[path]
+                outputs = self.run(operation, path + "/", given, kwargs.get("training", training))
+                self.nested.append(Call("", path, operation, args, kwargs, outputs, {}))
+                return outputs
 
             return call
 
@@ -180,16 +198,17 @@ class _Recorder:
         outputs = model._run_through_graph(inputs, operation_fn=step)
         return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 
-    def named_calls(self):
-        """The calls with the names that readers use."""
-        owners, times, named = {}, {}, []
-        for call in self.calls:
-            owners.setdefault(call.operation.name, set()).add(id(call.operation))
-        for call in self.calls:
-            times[id(call.operation)] = nth = times.get(id(call.operation), 0) + 1
-            name = call.operation.name if len(owners[call.operation.name]) == 1 else call.path
-            named.append(call._replace(name=name if nth == 1 else f"{name}#{nth}"))
-        return named
+
+def _named(calls):
+    """The calls with the names that readers use."""
+    owners, times, named = {}, {}, []
+    for call in calls:
+        owners.setdefault(call.operation.name, set()).add(id(call.operation))
+    for call in calls:
+        times[id(call.operation)] = nth = times.get(id(call.operation), 0) + 1
+        name = call.operation.name if len(owners[call.operation.name]) == 1 else call.path
+        named.append(call._replace(name=name if nth == 1 else f"{name}#{nth}"))
+    return named
 
 
 def _takes_training(operation):
@@ -252,14 +271,13 @@ def _trace(model):
     old = model.inputs[0] if sequential else model.input
     inputs = keras.tree.map_structure(lambda x: new_input(x, "float32" if is_whole_picture(x) else None), old)
     outputs = recorder.run(model, "", inputs)
-    calls = recorder.named_calls()
+    calls, nested = _named(recorder.calls), _named(recorder.nested)
     tensors = {call.name: call.outputs for call in calls}
-    # Further names that mean one thing only: the full path, a network inside, the input.
-    for call in calls:
+    # Further names: a network inside, the full path, the input.
+    for call in nested:
+        tensors.setdefault(call.name, call.outputs)
+    for call in [*calls, *nested]:
         tensors.setdefault(call.path, call.outputs)
-    for path, nested in recorder.nested.items():
-        tensors.setdefault(path, nested)
-        tensors.setdefault(path.split("/")[-1], nested)
     for tensor in keras.tree.flatten(inputs):
         tensors.setdefault(tensor.name, tensor)
     if isinstance(inputs, list) and len(inputs) == 1:  # keras.Model(other.inputs, …): the same as other.input
@@ -290,10 +308,10 @@ def replay(graph, replace=lambda call: call.operation, start=None):
     inputs = keras.tree.map_structure(new_input, old_inputs)
 
     def pair(old, new):  # a replacement may put out more than what it stands for
-        table.update(zip(map(id, keras.tree.flatten(old)), keras.tree.flatten(new), strict=False))
+        table.update(zip(ids(old), keras.tree.flatten(new), strict=False))
 
     def known(structure):
-        return all(id(x) in table for x in keras.tree.flatten(structure))
+        return table.keys() >= set(ids(structure))
 
     def renewed(structure):
         return keras.tree.map_structure(lambda x: table.get(id(x), x), structure)
@@ -302,14 +320,12 @@ def replay(graph, replace=lambda call: call.operation, start=None):
     for call in graph.calls:
         if known(call.outputs) or not known(call.inputs):
             continue
-        args, kwargs = renewed(call.args), renewed(call.kwargs)
         operation = replace(call)
         if operation is None:
-            outputs = renewed(call.inputs[0])
+            pair(call.outputs, renewed(call.inputs[0]))
         else:
-            outputs = recorder.record(call.path, operation, args, kwargs)
-            recorder.calls[-1] = recorder.calls[-1]._replace(name=call.name)
-        pair(call.outputs, outputs)
+            args, kwargs = renewed(call.args), renewed(call.kwargs)
+            pair(call.outputs, recorder.record(call.path, operation, args, kwargs, call.name))
     tensors = {name: renewed(value) for name, value in graph.tensors.items() if known(value)}
     return Graph(inputs, renewed(graph.outputs), recorder.calls, tensors, graph.name)
 

@@ -49,10 +49,11 @@ class Function(NamedTuple):
         return self.slope is not None
 
 
-_NUMBERS = np.array([-100, -7, -3, -1, -0.5, -0.1, 0, 0.1, 0.5, 1, 2, 3, 5.9, 6.1, 7, 100], "float32")
+_NUMBERS = np.array([-1e4, -7, -3, -1, -0.5, -0.1, 0, 0.1, 0.5, 1, 2, 3, 5.9, 6.1, 7, 1e4], "float32")
+_ROWS = np.stack([_NUMBERS, np.clip(_NUMBERS, -3, 3)])  # the first decides what clips, the second what softmax it is
 _NAMES = "softmax log_softmax sigmoid tanh elu selu celu silu gelu softplus softsign mish exponential hard_sigmoid"
-_KNOWN = {"linear": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hard_silu": keras.activations.hard_silu}
-_KNOWN |= {name: getattr(keras.activations, name) for name in _NAMES.split()}
+KNOWN = {"linear": tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hard_silu": keras.activations.hard_silu}
+KNOWN |= {name: getattr(keras.activations, name) for name in _NAMES.split()}
 
 
 @np.errstate(all="ignore")  # 1 / x is a function too
@@ -65,28 +66,26 @@ def recognised(function, own=None, rank=2):
         rank: of the tensors that it is for; the last axis holds channels, those between it and the first one places.
     """
     places = [1] * (rank - 2)
-    grid = {2: [-1, 1], 3: [1, 16, 1], 4: [1, 4, 4, 1]}.get(rank, [1, *[1] * (rank - 4), 4, 4, 1])
+    grid = [2 ** len(range(axis, 4, len(places))) for axis in range(len(places))]  # 16 places, some along each axis
 
-    def at(*shape):
-        return np.asarray(tf.cast(function(tf.reshape(_NUMBERS, shape)), "float32")).reshape(_NUMBERS.shape)
+    def at(numbers, *shape):
+        return np.asarray(tf.cast(function(tf.reshape(numbers, shape)), "float32")).reshape(numbers.shape)
 
     try:
-        with (
-            tf.init_scope(),
-            warnings.catch_warnings(),
-            np.errstate(all="ignore"),
-        ):  # these are numbers, also while a graph is built
+        with tf.init_scope(), warnings.catch_warnings():  # these are numbers, also while a graph is built
             warnings.simplefilter("ignore")  # Keras's, of a softmax over one value
-            values, alone, spread = at(1, *places, -1), at(-1, *places, 1), at(*grid)
-            known = {name: np.asarray(one(_NUMBERS[None]))[0] for name, one in _KNOWN.items()}
+            rows, alone, spread = at(_ROWS, 2, *places, 16), at(_NUMBERS, 16, *places, 1), at(_NUMBERS, -1, *grid, 1)
+            known = {name: np.asarray(one(_ROWS)) for name, one in KNOWN.items()}
     except Exception:  # whatever a reader's own function raises for what it was not made for
         return None
     if not np.allclose(alone, spread, 1e-5, 1e-6):
         return None  # it depends on what is beside a value, as pooling does
-    kind = next((kind for kind, wanted in known.items() if np.allclose(values, wanted, 1e-5, 1e-6)), None)
-    own = own or function
+    values, own = rows[0], own or function
     slope = own.negative_slope if type(own) is _L.ReLU else _slope(values)
+    kind = next((kind for kind, wanted in known.items() if np.allclose(rows, wanted, 1e-5, 1e-6)), None)
     kind = kind or ("leaky_relu" if slope else getattr(own, "__name__", type(own).__name__).lower())
+    if kind in ("softmax", "sigmoid") and not np.allclose(rows, known[kind], 1e-5, 1e-6):
+        kind = f"a {kind} of its own"  # of a temperature, say
     is_elementwise = np.allclose(values, alone, 1e-5, 1e-6)
     step = (values[-1] - values[0]) / (_NUMBERS[-1] - _NUMBERS[0])
     on_a_line = np.allclose(values, values[6] + step * _NUMBERS, 1e-5, 1e-5 * abs(step))
@@ -136,22 +135,18 @@ def is_idle(call):
 def hidden_rectifiers(call, operation=None):
     """Whether there are ReLUs inside of an operation (or of another one in its place) that the list of calls hides."""
     operation = operation or call.operation
-    if type(operation).__module__.startswith("keras.") and not getattr(operation, "_layers", None):
-        return False  # a single layer of Keras has its activation in plain sight
+    parts = [operation, getattr(operation, "activation", operation)]
+    own = any(not getattr(part, "__module__", "").startswith(("keras.", "tensorflow.")) for part in parts)
+    if not own and type(operation) is not _L.Lambda and not getattr(operation, "_layers", None):
+        return False  # a single layer of Keras, or a function of Keras or TensorFlow, has none but in plain sight
     specs = [tf.TensorSpec([n or 8 for n in (1, *x.shape[1:])], x.dtype) for x in call.inputs]
-    graph = (
-        tf.function(lambda *values: call.apply(values, operation)).get_concrete_function(*specs).graph.as_graph_def()
-    )
+    compiled = tf.function(lambda *values: call.apply(values, operation)).get_concrete_function(*specs)
+    graph = compiled.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    zeros = {
-        node.name for node in nodes if node.op == "Const" and not np.any(tf.make_ndarray(node.attr["value"].tensor))
-    }
-    return any(
-        node.op in ("Relu", "Relu6", "LeakyRelu")
-        or node.op == "Maximum"
-        and zeros & {x.split(":")[0] for x in node.input}
-        for node in nodes
-    )
+    constants = [node for node in nodes if node.op == "Const"]
+    zeros = {node.name for node in constants if not np.any(tf.make_ndarray(node.attr["value"].tensor))}
+    maxima = [{x.split(":")[0] for x in node.input} for node in nodes if node.op == "Maximum"]
+    return any(node.op in ("Relu", "Relu6", "LeakyRelu") for node in nodes) or any(zeros & names for names in maxima)
 
 
 def normalisation(layer):
@@ -168,22 +163,17 @@ def normalisation(layer):
 
 def channels_first(graph):
     """The ids of the tensors of a graph whose channels come before their places, as far as its layers say so."""
-    found, said = set(), [call for call in graph.calls if _says_channels_first(call)]
-    for call in said:
-        found.update(id(x) for x in (*call.inputs, *keras.tree.flatten(call.outputs)) if len(x.shape) > 3)
+    found, handed_on = set(), []
+    for call in graph.calls:
+        tensors, kind = [*call.inputs, *keras.tree.flatten(call.outputs)], type(call.operation).__name__
+        said = getattr(call.operation, "data_format", None) == "channels_first"
+        if said and not isinstance(call.operation, _L.BatchNormalization):
+            found.update(id(x) for x in tensors if len(x.shape) > 3)
+        moves = kind in ("Permute", "Transpose", "Reshape", "Moveaxis", "Swapaxes")
+        if not moves and len({x.shape for x in tensors}) == 1:
+            handed_on.append(set(map(id, tensors)))
     before = -1
     while found and len(found) > before:  # what works on each value hands it on, both ways
         before = len(found)
-        for call in graph.calls:
-            tensors = [*call.inputs, *keras.tree.flatten(call.outputs)]
-            moves = type(call.operation).__name__ in ("Permute", "Transpose", "Reshape", "Moveaxis", "Swapaxes")
-            if not moves and len({x.shape for x in tensors}) == 1 and found & set(map(id, tensors)):
-                found.update(map(id, tensors))
+        found.update(*(tensors for tensors in handed_on if found & tensors))
     return found
-
-
-def _says_channels_first(call):
-    operation = call.operation
-    if isinstance(operation, _L.BatchNormalization):
-        return False
-    return getattr(operation, "data_format", None) == "channels_first"

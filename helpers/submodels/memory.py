@@ -19,8 +19,8 @@ def cached(model, key, build):
 
     It is kept on the model itself, because a global table would keep every model alive, and out of Keras's sight:
     saving, loading and copying know nothing of it. All of it is dropped when a layer comes or goes, at any depth, or
-    an attribute of a layer gets another value (`layer.activation = …`, `layer.strides = …`). Weights may change as they
-    like: compiled functions read them anew.
+    an attribute of a layer gets another value (`layer.activation = …`); not when a list in a layer is changed in place.
+    Weights may change as they like: compiled functions read them anew.
 
     Args:
         model: a `keras.Model`.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from .. import checks
 from .engine import picture_shape
 from .graph import new_input, replay, trace, twin
-from .kinds import activation, hidden_rectifiers, is_function, recognised
+from .kinds import KNOWN, activation, hidden_rectifiers, is_function, recognised
 from .memory import remembered
 from .taps import spatial
 
@@ -16,7 +16,7 @@ RULES = ("guided", "deconv")
 
 
 class _RuledReLU(keras.layers.Layer):
-    """A ReLU whose backward pass follows another rule. The forward pass is that of the ReLU it stands for."""
+    """A ReLU whose backward pass follows another rule."""
 
     def __init__(self, relu, rule, name):
         super().__init__(name=name)
@@ -63,36 +63,35 @@ def relu_rule(model, rule):
     """
     checks.choose(rule, RULES, "ReLU rule")
     graph = trace(model)
-    functions = [activation(call) for call in graph.calls]
-    operations = [_operation(call, function, rule) for call, function in zip(graph.calls, functions, strict=True)]
-    hidden = [call.name for call, operation in zip(graph.calls, operations, strict=True) if operation is None]
+    graph = graph.up_to(graph.outputs)  # a ReLU that no output comes from is none
+    ruled = {}  # id of an operation → its replacement: a layer that is called twice gets one twin
+    for call in graph.calls:
+        ruled.setdefault(id(call.operation), _operation(call, rule))
+    hidden = [call.name for call in graph.calls if ruled[id(call.operation)] is None]
     if hidden:
         raise ValueError(
             f"There are ReLUs inside of {', '.join(map(repr, hidden))}, where the {rule!r} rule cannot reach them, and "
-            "with the others alone the result would be wrong. Take them out as layers of their own, keras.layers.ReLU, "
-            "or use a method that needs no rule, such as gradients.saliency or gradients.integrated_gradients."
+            "with the others alone the result would be wrong. Make them layers of their own, keras.layers.ReLU, or "
+            "use a method that needs no rule, such as gradients.saliency or gradients.integrated_gradients."
         )
-    if all(operation is call.operation for call, operation in zip(graph.calls, operations, strict=True)):
-        found = {function.name for function in functions if function and not function.is_affine}
+    if all(ruled[id(call.operation)] is call.operation for call in graph.calls):
+        found = {function.name for call in graph.calls if (function := activation(call)) and not function.is_affine}
         raise ValueError(
             f"Model {model.name!r} has no ReLU, so the {rule!r} rule would change nothing. Its activations: "
             f"{', '.join(sorted(found)) or 'none'}. Use a method that needs no ReLU, such "
             "as gradients.saliency or gradients.integrated_gradients, or a network with ReLUs."
         )
-    ruled = {}  # a layer that is called twice gets one twin
-    for call, operation in zip(graph.calls, operations, strict=True):
-        ruled.setdefault(id(call.operation), operation)
     return remembered(model, ("relu_rule", rule), lambda: replay(graph, lambda call: ruled[id(call.operation)]).model())
 
 
-def _operation(call, function, rule):
+def _operation(call, rule):
     """The operation of a call under a rule, or its own where there is no ReLU; None where there is one out of reach."""
-    operation = call.operation
+    operation, function = call.operation, activation(call)
     if function and function.is_rectifier:
-        if is_function(call) and not getattr(operation, "weights", None):
+        if is_function(call):
             return _RuledReLU(function.function, rule, operation.name)
         return twin(operation, activation=functools.partial(_ruled, function.function, rule))
-    if function or not hidden_rectifiers(call):
+    if function and function.name in KNOWN or not hidden_rectifiers(call):
         return operation
     own = recognised(operation.activation) if callable(vars(operation).get("activation")) else None
     if own and own.is_rectifier:  # a reader's own layer, which may well have no other ReLU than that
@@ -125,22 +124,13 @@ class _Back(keras.layers.Layer):
         return tf.cast(pixels, "float32")
 
 
-class _EvenPooling(keras.layers.Layer):
+def _even_pooling(pool):
     """Max-pooling that on the way back spreads each value evenly over its window, as far as that is in the map."""
-
-    def __init__(self, pool):
-        super().__init__(name=pool.name)
-        self.pool = pool
-        self.mean = getattr(keras.layers, type(pool).__name__.replace("Max", "Average"))(
-            pool.pool_size, pool.strides, pool.padding, pool.data_format
-        )
-
-    def call(self, x):
-        mean = self.mean(x)
-        return mean + tf.stop_gradient(self.pool(x) - mean)
-
-
-_POOLS = (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D)
+    if type(pool) not in (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D):
+        return pool
+    kind = getattr(keras.layers, type(pool).__name__.replace("Max", "Average"))
+    mean = kind(pool.pool_size, pool.strides, pool.padding, pool.data_format)
+    return keras.layers.Lambda(lambda x: mean(x) + tf.stop_gradient(pool(x) - mean(x)), name=pool.name)
 
 
 def deconvnet(model, layer, rule="deconv", switches=True):
@@ -175,33 +165,30 @@ def deconvnet(model, layer, rule="deconv", switches=True):
 
     def build():
         graph = trace(model)
-        part = keras.Model(keras.tree.flatten(graph.inputs)[0], graph.tensor(layer), name=graph.name)
+        graph = graph._replace(inputs=keras.tree.flatten(graph.inputs)[0]).up_to(graph.tensor(layer))
         if not switches:
-            part = replay(trace(part), lambda call: _even(call.operation)).model()
+            graph = replay(graph, lambda call: _even_pooling(call.operation))
+        network = graph.model()
         if rule != "gradient":
-            for call in trace(part).calls:
+            for call in graph.calls:
                 _refuse_what_cannot_be_undone(call)
-            if any(activation(call) and activation(call).is_rectifier for call in trace(part).calls):
-                part = relu_rule(part, rule)
-        image, seed = new_input(trace(part).inputs), new_input(part.outputs[0], "float32")
-        return keras.Model([image, seed], _Back(part, "back")([image, seed]), name=f"{model.name}_back")
+            if any(activation(call) and activation(call).is_rectifier for call in graph.calls):
+                network = relu_rule(network, rule)
+        image, seed = new_input(graph.inputs), new_input(graph.outputs, "float32")
+        return keras.Model([image, seed], _Back(network, "back")([image, seed]), name=f"{model.name}_back")
 
     return remembered(model, ("deconvnet", layer, rule, switches), build)
 
 
-def _even(operation):
-    return _EvenPooling(operation) if type(operation) in _POOLS else operation
-
-
 def _refuse_what_cannot_be_undone(call):
     function, kind = activation(call), type(call.operation).__name__
-    problem = None
     if function and not (function.is_rectifier or function.is_affine):
         problem = f"its activation, {function.name}, is no ReLU"
     elif kind == "Multiply" and len(call.inputs) > 1:
         problem = "a product of two tensors has no transposed counterpart"
-    if problem:
-        raise ValueError(
-            f"Layer {call.name!r} ({kind}) cannot be run backwards: {problem}. Choose a layer before it, or a method "
-            "that needs only gradients, such as gradients.saliency, or rule='gradient'."
-        )
+    else:
+        return
+    raise ValueError(
+        f"Layer {call.name!r} ({kind}) cannot be run backwards: {problem}. Choose a layer before it, rule='gradient', "
+        "or a method that needs only gradients, such as gradients.saliency."
+    )

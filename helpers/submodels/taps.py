@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .graph import replay, trace, twin
+from .graph import ids, replay, trace, twin
 from .kinds import BY_NAME, activation, channels_first, is_function, is_idle, recognised
 from .memory import cached, remembered
 
@@ -126,7 +126,7 @@ def cut(model, layer):
     graph = trace(model)
     own, end = graph.tensor(layer), graph.index(layer) + 1
     made = keras.tree.flatten([graph.inputs, [call.outputs for call in graph.calls[:end]]])
-    read = {id(x) for x in keras.tree.flatten([graph.outputs, [call.inputs for call in graph.calls[end:]]])}
+    read = set(ids([graph.outputs, [call.inputs for call in graph.calls[end:]]]))
     border = [own, *(x for x in made if id(x) in read and x is not own)]
 
     def build():
@@ -137,8 +137,7 @@ def cut(model, layer):
 
 def _closed(graph):
     """The model of a graph; after the last layer nothing is left to do, and Keras wants something in a model."""
-    inputs = set(map(id, keras.tree.flatten(graph.inputs)))
-    if not inputs & set(map(id, keras.tree.flatten(graph.outputs))):
+    if set(ids(graph.inputs)).isdisjoint(ids(graph.outputs)):
         return graph.model()
     return keras.Model(graph.inputs, keras.tree.map_structure(lambda x: keras.layers.Identity()(x), graph.outputs))
 
@@ -172,19 +171,20 @@ def split(model, layer):
 
 def bottlenecks(graph):
     """Positions of the calls with one output, on which everything after them depends alone."""
-    end, final = len(graph.calls), keras.tree.flatten(graph.outputs)
-    last = dict.fromkeys(map(id, final), end)  # id of a tensor that is needed → the position of its last reader
+    last = dict.fromkeys(ids(graph.outputs), len(graph.calls))  # id of what is needed → position of its last reader
     for index, call in reversed(list(enumerate(graph.calls))):
-        if any(id(x) in last for x in keras.tree.flatten(call.outputs)):
-            for x in call.inputs:
-                last.setdefault(id(x), index)
-    positions, carried = [], max(last.get(id(x), -1) for x in keras.tree.flatten(graph.inputs))
+        if not last.keys().isdisjoint(ids(call.outputs)):
+            last = dict.fromkeys(ids(call.inputs), index) | last
+    positions, carried = [], max(last.get(x, -1) for x in ids(graph.inputs))
     for index, call in enumerate(graph.calls):
-        own = max(last.get(id(x), -1) for x in keras.tree.flatten(call.outputs))
+        own = max(last.get(x, -1) for x in ids(call.outputs))
         if own > index >= carried and keras.backend.is_keras_tensor(call.outputs):
             positions.append(index)
         carried = max(carried, own)  # the last reader of anything made so far
     return positions
+
+
+_ENDINGS = ("softmax", "sigmoid")
 
 
 class Ending(NamedTuple):
@@ -208,12 +208,8 @@ def endings(model):
             calls.insert(0, call)
             tensor = call.inputs[0]
         last = call and activation(call)
-        if last and last.name in ("softmax", "sigmoid"):
-            found.append(Ending(output, [call, *calls], last.name))
-        elif call and (name := _ending_of_own(call)):
-            found.append(Ending(output, [call, *calls], name))
-        else:
-            found.append(Ending(output, [], "linear"))
+        name = last.name if last and last.name in _ENDINGS else call and _ending_of_own(call)
+        found.append(Ending(output, [call, *calls], name) if name else Ending(output, [], "linear"))
     return found
 
 
@@ -227,7 +223,7 @@ def _ending_of_own(call):
     """The name of the softmax or sigmoid in which a layer of the reader's own ends by its `activation`; or None."""
     layer = call.operation
     own = recognised(layer.activation) if callable(vars(layer).get("activation")) else None
-    if own is None or own.name not in ("softmax", "sigmoid"):
+    if own is None or own.name not in _ENDINGS:
         return None
     random = np.random.default_rng(0)
     inputs = [random.normal(size=[n or 4 for n in (2, *x.shape[1:])]).astype("float32") for x in call.inputs]
@@ -260,35 +256,29 @@ def logits(model):
 
 
 def _logits(model):
-    graph, scores = trace(model), {}
-    calls, tensors = list(graph.calls), dict(graph.tensors)
-    for ending in endings(model):
-        if id(ending.tensor) not in scores:
-            scores[id(ending.tensor)] = _without(ending, graph, calls, tensors)
-    outputs = keras.tree.map_structure(lambda x: scores[id(x)], graph.outputs)
-    return graph._replace(outputs=outputs, calls=calls, tensors=tensors).model()
-
-
-def _without(ending, graph, calls, tensors):
-    """The scores of an output; in `calls` and `tensors` new ones take the places of what nobody else reads."""
-    tensor = ending.tensor
-    for step, call in enumerate(ending.calls):
-        others = [
-            reader for reader in graph.readers(call.outputs) if reader and not any(reader is c for c in ending.calls)
-        ]
-        new = []
-        if step == 0 and is_function(call):
-            tensor = call.inputs[0]
-        elif step == 0:
-            name = f"{call.operation.name}_logits" if others else call.operation.name  # Keras wants names to differ
-            layer = twin(call.operation, activation=keras.activations.linear, name=name)
-            tensor = call.apply(call.inputs, layer)
-            new = [call._replace(name=name if others else call.name, operation=layer, outputs=tensor, notes={})]
+    graph = trace(model)
+    is_first = {id(call): call is ending.calls[0] for ending in endings(model) for call in ending.calls}
+    calls, scores, linear = [], {}, {}  # id of an output → what it is without the function; a layer → its twin
+    for call in graph.calls:
+        calls.append(call)
+        if id(call) not in is_first:
+            continue
+        operation, args, kwargs = call.operation, call.args, call.kwargs
+        if not is_first[id(call)]:
+            args, kwargs = call.bound([scores[id(call.inputs[0])]])
+        elif is_function(call) and activation(call).name in _ENDINGS:
+            scores[id(call.outputs)] = call.inputs[0]
+            continue
         else:
-            args, kwargs = call.bound([tensor])
-            tensor = call.operation(*args, **kwargs)
-            new = [call._replace(args=args, kwargs=kwargs, outputs=tensor, notes={})]
-        index = next(index for index, other in enumerate(calls) if other is call)
-        calls[index : index + 1] = [call, *new] if others else new
-        tensors.update({name: tensor for name, old in tensors.items() if old is call.outputs and not others})
-    return tensor
+            operation = linear.setdefault(operation, twin(operation, activation=keras.activations.linear))
+        scores[id(call.outputs)] = tensor = operation(*args, **kwargs)
+        calls.append(call._replace(operation=operation, args=args, kwargs=kwargs, outputs=tensor, notes={}))
+    graph = graph._replace(calls=calls)
+    part = graph.up_to(keras.tree.map_structure(lambda x: scores.get(id(x), x), graph.outputs))
+    tensors = {name: scores[id(x)] for name, x in graph.tensors.items() if id(x) in scores} | part.tensors
+    named = {}
+    for call in part.calls:  # where another reader needs the function, both are there
+        name = f"{call.name}_logits" if call.name in named else call.name
+        named[name] = call._replace(name=name)
+        tensors.setdefault(name, call.outputs)
+    return replay(part._replace(calls=list(named.values()), tensors=tensors)).model()

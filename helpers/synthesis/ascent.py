@@ -69,8 +69,7 @@ class Ascent:
 
     def step(self, picture, length, shift, tile=None):
         """One step uphill within 0..255, by `length` in the mean over the pixels, computed on the shifted picture."""
-        moved = shifted(picture, shift)
-        total, count = np.zeros_like(picture), np.zeros_like(picture)
+        moved, total, count = shifted(picture, shift), np.zeros_like(picture), np.zeros_like(picture)
         for window in windows(picture, tile):
             total[window] += self._gradient(moved[None, *window], *self.numbers).numpy()
             count[window] += 1
@@ -80,26 +79,24 @@ class Ascent:
 
 
 def output(model, layer):
-    """The network that a layer is in, and its one symbolic output; for `LOGITS` without the softmax at the end."""
+    """The one symbolic output of a layer; for `LOGITS` that of the network without the softmax at its end."""
     if layer != LOGITS:
-        return model, one_output(model, layer)
-    network = submodels.logits(model)
-    outputs = network.outputs
+        return one_output(model, layer)
+    outputs = keras.tree.flatten(trace(submodels.logits(model)).outputs)
     if len(outputs) != 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             f"Model {model.name!r} puts out {[tuple(x.shape) for x in outputs]}: it has no logits (B, classes), so no "
             "class to ask for. Give a layer, or a network that ends in logits."
         )
-    return network, keras.tree.flatten(trace(network).outputs)[0]
+    return outputs[0]
 
 
 def up_to(model, layers, size=(None, None)):
     """The part of a network up to these layers, for float pictures of this size or any: to a dict, layer → output."""
     channels = engine.picture_shape(model)[-1]
-    network = output(model, LOGITS)[0] if LOGITS in layers else model
-    graph = trace(network)
-    tensors = {layer: output(network, layer)[1] for layer in layers}
-    part = keras.Model(keras.tree.flatten(graph.inputs)[0], tensors)
+    network = submodels.logits(model) if LOGITS in layers else model
+    tensors = {layer: output(network, layer) for layer in layers}
+    part = keras.Model(keras.tree.flatten(trace(network).inputs)[0], tensors)
     picture = keras.Input((*size, channels))
     return submodels.flatten(keras.Model(picture, part(picture), name=model.name))
 
@@ -107,11 +104,8 @@ def up_to(model, layers, size=(None, None)):
 def descend(loss_and_gradient, given, start, steps, tell):
     """The best parameters that L-BFGS finds with so many gradients, and the loss of the best ones after each.
 
-    Args:
-        loss_and_gradient: function of parameters, a tensor of the shape of `start`, and of what is `given`.
-        start: the first parameters, an array.
-        steps: gradients, at most.
-        tell: called with the number of gradients done.
+    loss_and_gradient: function of parameters, a tensor of the shape of the array `start`, and of what is `given`.
+    steps: gradients, at most; `tell` is called with the number of those that are done.
     """
     losses, best = [], None
 

@@ -23,11 +23,6 @@ from . import transforms
 from .ascent import Ascent, output, up_to
 from .objectives import LOGITS, Objective, alike, channel, layer
 
-FLAT = (
-    "The objective did not rise in the octaves of size {}. If it is 0, what was asked for is silent here: take another "
-    "channel, layer or picture. Else take a smaller step."
-)
-
 
 class Octave(NamedTuple):
     """One size of the picture, with the objective on the unshifted picture before its first and after its last step."""
@@ -67,12 +62,13 @@ def deep_dream(
     seed=0,
     progress=True,
 ):
-    """Gradient ascent on the picture itself, from a small size to the full one.
+    """Gradient ascent on the picture itself, from a small size to the full one: a `Dream`.
 
     Each step adds `step · g / mean|g|`, with g the gradient of the objective by the picture, and clips to 0..255. For
     each step the picture is shifted around by a random amount, so that the grid of the network's strides leaves no
     trace. Each octave starts from the photograph at its size plus, enlarged, what the octave before has changed: the
-    detail that the smaller size could not hold is back. A network of fixed size is laid out again for any size.
+    detail that the smaller size could not hold is back. A network of fixed size is laid out again for any size. Where
+    the objective did not rise in an octave, a warning says so.
 
     Args:
         model: a `keras.Model` that is a graph of layers, from raw pixels 0..255. One that takes something else gets
@@ -91,9 +87,6 @@ def deep_dream(
         seed: of the shifts. Same seed, same bits.
         progress: show a bar.
 
-    Returns:
-        `Dream`. Where the objective did not rise in an octave, a warning says so.
-
     Raises:
         ValueError: an unknown layer, channel or class; a class of a network without logits; a picture of the wrong
             shape or range, with NaN, or in one octave of a size that the network does not take; a number out of range;
@@ -109,19 +102,25 @@ def deep_dream(
             if frame.step == steps:
                 done.append(Octave(frame.picture.shape[:2], before, frame.score))
     if flat := [octave.size for octave in done if not octave.after > octave.before]:
-        warnings.warn(FLAT.format(flat), stacklevel=2)
+        warnings.warn(
+            f"The objective did not rise in the octaves of size {flat}. If it is 0, what was asked for is silent here: "
+            "take another channel, layer or picture. Else take a smaller step.",
+            stacklevel=2,
+        )
     return Dream(frame.picture, done)
 
 
 def frames(model, image, objective, *, octaves=4, octave_scale=1.4, steps=10, step=1.0, jitter=32, tile=None, seed=0):
     """The way of `deep_dream`, one step at a time: to show it as it goes, and to end it at any moment.
 
-    Takes what `deep_dream` takes, and raises what it raises. The last frame has its picture.
-
-    Returns:
-        Iterator of `octaves · (steps + 1)` `Frame`s. Each is computed when it is asked for.
+    Takes what `deep_dream` takes, and raises what it raises. An iterator of `octaves · (steps + 1)` `Frame`s: each
+    is computed when it is asked for, and the last one has the picture.
     """
-    _check_numbers(octaves, octave_scale, steps, step, jitter, tile)
+    for name, value in (("octaves", octaves), ("steps", steps), ("tile", 1 if tile is None else tile)):
+        checks.whole(value, name)
+    checks.whole(jitter, "jitter", 0)
+    checks.real(octave_scale, "octave_scale", above=1)
+    checks.real(step, "step", above=0)
     ascent = _ascent(model, objective)
     photograph = _photograph(ascent.network, image)
     shrunk = [octave_scale**n for n in reversed(range(octaves))]
@@ -144,12 +143,9 @@ def _climb(ascent, photograph, sizes, steps, step, jitter, tile, seed):
 
 
 def resized(picture, photograph, size):
-    """A dream at another size: the photograph in all its detail there, plus what was dreamt, scaled.
+    """A dream at another size, (height, width): the photograph in all its detail there, plus what was dreamt, scaled.
 
-    Args:
-        picture: `(h, w, C)` float32, a dream of the photograph at any size.
-        photograph: `(H, W, C)`, 0..255.
-        size: `(height, width)`; that of the picture gives the picture.
+    picture: `(h, w, C)` float32, a dream of the `photograph`, `(H, W, C)`, 0..255, at any size.
     """
     if picture.shape[:2] == tuple(size):
         return picture
@@ -171,17 +167,9 @@ def guided_dream(model, image, guide_image, layer, **options):
     The features x at each position of the layer's map are drawn to those features y of the guide, at whatever position,
     for which x · y is largest, as in the original. The objective is the mean of these products, by channels.
 
-    Args:
-        model, image: as for `deep_dream`.
+    Takes, gives and raises what `deep_dream` does, but for:
         guide_image: `(H, W, C)` of any size, 0..255.
-        layer: name of a layer with an output `(B, h, w, c)`.
-        **options: those of `deep_dream`.
-
-    Returns:
-        `Dream`.
-
-    Raises:
-        ValueError: as `deep_dream`, for both pictures; a layer without spatial axes.
+        layer: name of a layer with an output `(B, h, w, c)`; `ValueError` for one without spatial axes.
     """
     layer = taps.spatial(model, layer)
     network = up_to(model, (layer,))
@@ -216,7 +204,7 @@ def _by_value(model, objective):
             weights = [checks.real(weight, f"The weight of {name!r}") for name, weight in objective.items()]
             return names, weights, lambda *weights: sum(map(operator.mul, map(layer, names), weights), nothing)
         case (str() as name, number):
-            number = checks.channel(number, name, output(model, name)[1].shape[-1])
+            number = checks.channel(number, name, output(model, name).shape[-1])
             return (name,), [number], lambda number: channel(name, number)
         case int() | np.integer() if not isinstance(objective, bool):
             return _by_value(model, (LOGITS, objective))
@@ -232,20 +220,9 @@ def _photograph(network, image):
         raise ValueError(f"One picture (H, W, C) is dreamt at a time, and this has shape {np.shape(image)}.")
     if pictures.min() < 0 or pictures.max() > 255:
         raise ValueError(f"Pixels go from 0 to 255; these go from {pictures.min():.4g} to {pictures.max():.4g}.")
-    refuse_shares(
-        pictures,
-        "A network that takes 0 to 1 gets its preprocessing in front: keras.Sequential([keras.Input((None, None, 3)), "
-        "keras.layers.Rescaling(1 / 255), model]).",
-    )
+    own = "keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(1 / 255), model])"
+    refuse_shares(pictures, f"A network that takes 0 to 1 gets its preprocessing in front: {own}.")
     return pictures[0]
-
-
-def _check_numbers(octaves, octave_scale, steps, step, jitter, tile):
-    for name, value in (("octaves", octaves), ("steps", steps), ("tile", 1 if tile is None else tile)):
-        checks.whole(value, name)
-    checks.whole(jitter, "jitter", 0)
-    checks.real(octave_scale, "octave_scale", above=1)
-    checks.real(step, "step", above=0)
 
 
 def _check_size(network, size, tile=None):

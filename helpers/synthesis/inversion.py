@@ -46,7 +46,7 @@ def invert(
     seed=0,
     progress=True,
 ):
-    """Reconstruct a picture from what one layer says about it.
+    """Reconstruct a picture from what one layer says about it: an `Inversion`.
 
     Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015): with Φ the layer and
     Φ₀ = Φ(image), look for the picture x with the lowest
@@ -66,14 +66,10 @@ def invert(
         parameterisation: `"fourier"`, or `"pixel"` for the paper's own.
         starts: how many times to start, each time from other noise. Where the results differ, the layer does not care.
         steps: gradients for each start, at most. Fewer are taken if none gets further.
-        tv, alpha: weights of `objectives.total_variation` (more is smoother) and `alpha_norm` (more is greyer, within
-            the range).
+        tv, alpha: weights of `objectives.total_variation` (more is smoother) and `alpha_norm` (more is greyer).
         limits: the lowest and the highest pixel of the model's input.
         seed: of the noise.
         progress: show a bar.
-
-    Returns:
-        `Inversion`.
 
     Raises:
         ValueError: an unknown layer, channel or parameterisation, not one picture of the model's size within the
@@ -82,7 +78,8 @@ def invert(
     steps, starts = checks.whole(steps, "steps"), checks.whole(starts, "starts")
     weights = [tf.constant(checks.real(weight, name, 0), tf.float32) for name, weight in (("tv", tv), ("alpha", alpha))]
     layer = trace(model).named(layer)
-    image, limits = _checked_image(model, image, checks.interval(limits, "limits"))
+    limits = checks.interval(limits, "limits")
+    image = _checked_image(model, image, limits)
     decode, features, loss_and_gradient = _functions(model, layer, channel, parameterisation, image.shape, limits)
     wanted = _checked_features(features(image), layer, channel)
     noises = np.random.default_rng(seed).normal(0, START, (starts, *image.shape))
@@ -117,17 +114,13 @@ def _build(model, layer, decode, shape, limits, numbers):
             pictures = decode(z)
             shown = tf.clip_by_value(pictures, *limits)  # what is matched is what will be returned
             error = tf.reduce_sum((features(shown, *channel) - wanted) ** 2) / tf.reduce_sum(wanted**2)
-            smooth = total_variation(pictures, limits)[0]
-            bounded = alpha_norm(pictures, limits)[0]
-            loss = error + tv * smooth + alpha * bounded
+            loss = error + tv * total_variation(pictures, limits)[0] + alpha * alpha_norm(pictures, limits)[0]
         pixel_gradient(tape, error, z, layer)  # the penalties alone would always have one
         return loss, tape.gradient(loss, z)
 
     picture, free, number = tf.TensorSpec(shape), tf.TensorSpec(None), tf.TensorSpec(())
-    return (
-        tf.function(features, input_signature=[picture, *channels], autograph=False),
-        tf.function(loss_and_gradient, input_signature=[picture, free, number, number, *channels], autograph=False),
-    )
+    signatures = {features: [picture], loss_and_gradient: [picture, free, number, number]}
+    return [tf.function(f, input_signature=[*own, *channels], autograph=False) for f, own in signatures.items()]
 
 
 def _checked_image(model, image, limits):
@@ -142,7 +135,7 @@ def _checked_image(model, image, limits):
             f"The pixels go from {batch.min():.4g} to {batch.max():.4g}, outside limits={tuple(limits)}: give the "
             "range that the model's input has, for instance limits=(-1, 1)."
         )
-    return batch, limits
+    return batch
 
 
 def _checked_features(wanted, layer, channel):

@@ -109,13 +109,8 @@ def alpha_norm(pictures, limits=(0, 255), alpha=6):
 
     Mahendran and Vedaldi (2015): a high exponent leaves pixels free within the range and holds them back beyond it.
 
-    Args:
-        pictures: `(B, H, W, C)` float32.
-        limits: the lowest and the highest value of a pixel.
-        alpha: exponent, above 0.
-
-    Returns:
-        `(B,)` float32: 0 for a grey picture, 1 for one of black and white, more beyond the range.
+    pictures, limits: as for `total_variation`; alpha: exponent, above 0.
+    Returns `(B,)` float32: 0 for a grey picture, 1 for one of black and white, more beyond the range.
     """
     middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
     return tf.reduce_mean(tf.abs((pictures - middle) / half) ** alpha, axis=(1, 2, 3))

@@ -28,7 +28,7 @@ class View(NamedTuple):
 
 
 def views(model, image, layers, dream_options=None, invert_options=None, progress=True):
-    """Look at a photograph at several depths.
+    """Look at a photograph at several depths: a list of `View`, one for each layer.
 
     Args:
         model: a `keras.Model` that is a graph of layers with ReLUs, from raw pixels 0..255.
@@ -37,9 +37,6 @@ def views(model, image, layers, dream_options=None, invert_options=None, progres
         dream_options: for `dream.deep_dream`, as a dict; every layer may want its own `step`: dict layer → dict.
         invert_options: for `inversion.invert`, as a dict.
         progress: show bars.
-
-    Returns:
-        List of `View`, one for each layer.
 
     Raises:
         ValueError: as `deconv.project`, `dream.deep_dream` and `inversion.invert`.
@@ -74,16 +71,7 @@ def portrait(model, image, layers, title=None, **options):
 
 
 def draw(image, found, title=None):
-    """The large figure: a row for each depth; activation, overlay, projection, dream and reconstruction side by side.
-
-    Args:
-        image: the photograph.
-        found: from `views`.
-        title: what the figure shows.
-
-    Returns:
-        `plots.Picture`.
-    """
+    """The large figure, a `plots.Picture`, of what `views` found: a row for each depth, with all of it side by side."""
     heads = ["the photograph", "activation", "overlay", "projection", "dream", "reconstruction"]
     cells = []
     for view in found:

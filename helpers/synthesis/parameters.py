@@ -28,9 +28,7 @@ class Parameterisation(NamedTuple):
 def pixel(shape, limits=(0, 255)):
     """Each parameter is a pixel: its distance from the middle of the range, in standard deviations of photographs.
 
-    Args:
-        shape: (height, width, channels) of a picture.
-        limits: the lowest and the highest value of a pixel.
+    shape: (height, width, channels) of a picture; limits: the lowest and the highest value of a pixel.
     """
     middle, spread = sum(limits) / 2, SPREAD * (limits[1] - limits[0])
     return Parameterisation(lambda z: middle + spread * z, lambda pictures: (pictures - middle) / spread)
@@ -45,11 +43,8 @@ def fourier(shape, limits=(0, 255), decay=0.85):
 
     The transform is Hartley's, cos + sin of the Fourier transform: real, and its own inverse.
 
-    Args:
-        shape: (height, width, channels) of a picture. Three channels are taken as RGB, others as independent.
-        limits: the lowest and the highest value of a pixel.
-        decay: 0 for white noise, 1 for photographs, more for still smoother pictures. A little less than 1 finds fine
-            detail sooner.
+    shape, limits: as for `pixel`. Three channels are taken as RGB, others as independent.
+    decay: 0 for white noise, 1 for photographs, more for smoother pictures; a little less finds fine detail sooner.
     """
     height, width, channels = shape
     pixels = pixel(shape, limits)
@@ -77,14 +72,11 @@ def _hartley(x):
     return waves / np.sqrt(x.shape[2] * x.shape[3]).astype("float32")
 
 
-PARAMETERISATIONS = {"pixel": pixel, "fourier": fourier}
-
-
 def parameterisation(name, shape, limits=(0, 255)):
     """The `Parameterisation` of this name, `"pixel"` or `"fourier"`, for pictures of a shape (height, width, channels).
 
     Raises:
         ValueError: another name, or limits of which the first is not below the second.
     """
-    checks.choose(name, PARAMETERISATIONS, "parameterisation")
-    return PARAMETERISATIONS[name](shape, checks.interval(limits, "limits"))
+    known = {"pixel": pixel, "fourier": fourier}
+    return known[checks.choose(name, known, "parameterisation")](shape, checks.interval(limits, "limits"))

@@ -7,10 +7,7 @@ import numpy as np
 
 
 def jitter(random, most, tile=None):
-    """How far to shift a picture, down and across: by up to `most` pixels, or by any part of a tile.
-
-    random: a `numpy.random.Generator`.
-    """
+    """How far to shift a picture, down and across, drawn from a numpy generator: up to `most` pixels, or a tile."""
     return random.integers(-most, most + 1, 2) if tile is None or not most else random.integers(0, tile, 2)
 
 

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import helpers
 from tests.tools import notebook as nb
 
@@ -22,6 +24,7 @@ def test_it_is_short_and_installs_nothing():
     assert "pip" not in nb.bootstrap()
 
 
+@pytest.mark.slow
 def test_at_home_it_only_makes_the_helpers_importable():
     done = subprocess.run(
         [sys.executable, "-c", f"import os\nos.system = None\n{nb.bootstrap()}\nprint(environment.__file__)"],
@@ -33,6 +36,7 @@ def test_at_home_it_only_makes_the_helpers_importable():
     assert (done.stdout.strip(), done.stderr) == (str(nb.ROOT / "helpers" / "environment.py"), "")
 
 
+@pytest.mark.slow
 def test_on_colab_it_fetches_the_collection_once_and_with_all_data(colab):
     cell, home = colab.here(nb.bootstrap()), colab.home()
     no_github = f"os.environ.update({colab.github_is_at(colab.content / 'nowhere')})"
@@ -46,6 +50,7 @@ def test_on_colab_it_fetches_the_collection_once_and_with_all_data(colab):
     assert [name for name in files if not (home / name).is_file()] == []
 
 
+@pytest.mark.slow
 def test_a_tag_is_fetched_beside_an_older_clone(colab, published, monkeypatch):
     git("clone", "-q", published, colab.home())
     monkeypatch.setattr(helpers, "BRANCH", LATER)
