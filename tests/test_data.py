@@ -16,7 +16,7 @@ LOADERS = {
     "vgg19.npz": lambda: models.load("vgg19"),
     "mnist_cnn.npz": lambda: models.load("mnist_cnn"),
     "mnist.npz": digits.load,
-    "imagenet_classes.txt": lambda: models.decode(np.zeros(1000)),
+    "imagenet_classes.txt": lambda: models.decode(np.arange(1000)),
     "photos/koala.webp": lambda: data.path("photos/koala.webp"),
 }
 SCRIPTS = {"build.py", "train_mnist.py", "make_composites.py"}

@@ -95,7 +95,7 @@ def up_to(model, layers, size=(None, None)):
     """The part of a network up to these layers, for float pictures of this size or any: to a dict, layer → output."""
     channels = engine.picture_shape(model)[-1]
     network = submodels.logits(model) if LOGITS in layers else model
-    tensors = {layer: output(network, layer) for layer in layers}
+    tensors = {layer: output(model if layer == LOGITS else network, layer) for layer in layers}
     part = keras.Model(keras.tree.flatten(trace(network).inputs)[0], tensors)
     picture = keras.Input((*size, channels))
     return submodels.flatten(keras.Model(picture, part(picture), name=model.name))
