@@ -211,7 +211,7 @@ def spatial_layer(model, layer=None):
         ValueError: no such layer, or one without spatial axes.
     """
     if layer is None:
-        layer = cached(model, "last spatial layer", lambda: _last_spatial(model))
+        return cached(model, "last spatial layer", lambda: _last_spatial(model))
     trace(model).index(layer)  # the input is no layer
     return taps.spatial(model, layer)
 
@@ -230,7 +230,7 @@ def _last_spatial(model):
             f"Model {model.name!r} has no layer with spatial axes after one with a kernel: there is no map to draw. "
             "gradients.saliency and perturbation.occlusion need none."
         )
-    return found
+    return taps.spatial(model, found)
 
 
 def _has_kernel(operation):

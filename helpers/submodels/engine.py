@@ -138,7 +138,7 @@ def picture_shape(model):
             f"Model {model.name!r} takes inputs of shape (B, {', '.join(map(str, shape))}): {what}. This needs "
             "pictures, (B, height, width, channels); submodels.activations shows the layers of any network."
         )
-    if id(inputs[0]) in channels_first(graph):
+    if id(inputs[0]) in cached(model, "channels first", lambda: channels_first(graph)):
         raise ValueError(
             f"Model {model.name!r} takes pictures with their channels first, {shape}. Rebuild it with "
             "data_format='channels_last' (its kernels stay as they are); or, for what looks at pixels alone: "
