@@ -14,6 +14,7 @@ from ..submodels import engine, taps
 from ..submodels.graph import trace
 from ..submodels.kinds import is_function, is_idle
 from . import shared
+from .gradients import guided_backprop
 from .targets import AGAINST, classes, only
 
 
@@ -49,11 +50,8 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
     pass, and a backward pass down to the layer. If the head is global pooling and Dense: CAM by the number of places.
 
     Args:
-        model: a `keras.Model` that is a graph of layers, with one input. Explained is what it puts out: take
-            `submodels.logits(model)` if it ends in softmax.
-        images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it.
-        target: None (each picture's own answer: its top class, or of one sigmoid below 0.5 the negative of the output),
-            an int, one int for each picture, or a function `outputs → (B,)` in TensorFlow operations.
+        model, images, target: as for all methods (`shared.prepare`); a score in front of a final softmax is explained
+            by `submodels.logits(model)`.
         layer: a layer with output `(B, h, w, K)`, by name, place or itself; None for the last one after a kernel that
             has more than one place. A list fuses several: each map is enlarged and divided by its own largest
             magnitude, then their mean is taken, so that the result is at most 1.
@@ -212,7 +210,12 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
     def draw(_row, _name, maps):
         places = maps.reshape(-1, maps.shape[-1])
-        projected = _first_component(places - places.mean(0) if center else places)
+        matrix = (places - places.mean(0) if center else places).astype("float64")
+        if len(matrix) > matrix.shape[1]:
+            projected = matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
+        else:  # the same from the smaller side: O·v = σ·u
+            squares, vectors = np.linalg.eigh(matrix @ matrix.T)
+            projected = np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
         sign = -1.0 if projected @ np.square(places).sum(1) < 0 else 1.0
         return sign * projected.reshape(maps.shape[:2])
 
@@ -221,15 +224,6 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
 def _no_class(outputs):
     return tf.zeros(tf.shape(only(outputs))[0])
-
-
-def _first_component(matrix):
-    """O · v, with v the first right singular vector of the matrix O, up to its sign."""
-    matrix = matrix.astype("float64")
-    if len(matrix) > matrix.shape[1]:
-        return matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
-    squares, vectors = np.linalg.eigh(matrix @ matrix.T)  # the same from the smaller side: O·v = σ·u
-    return np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
 
 
 def score_cam(
@@ -346,8 +340,6 @@ def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
 
     Args, returns, raises: as `grad_cam`, and as `submodels.relu_rule`; float32 of the shape of `images`, signed.
     """
-    from .gradients import guided_backprop
-
     details = guided_backprop(model, images, target)
     return details * grad_cam(model, images, target, layer=layer, rectify=rectify)[..., None]
 
@@ -379,7 +371,7 @@ def _maps(task, layers, name, formula, batch):
         _, activations, slopes = shared.layer_gradients(shell, layers)(x, targets)
         return {name: formula(activations[name], slopes[name]) for name in layers}
 
-    return engine.run(shared.compiled(task, (name, layers), maps), task.images, task.targets, batch=batch)
+    return task.run(shared.compiled(task, (name, layers), maps), batch=batch)
 
 
 def _averaged(maps, slopes):

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..submodels import engine
 from ..submodels.graph import trace
 from ..submodels.kinds import is_idle
 from ..submodels.memory import cached
@@ -17,6 +16,7 @@ _LEAKY = (keras.activations.linear, keras.activations.relu, keras.activations.le
 _HOMOGENEOUS = {_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D}
 _HOMOGENEOUS |= {_L.Add, _L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Concatenate}
 _HOMOGENEOUS |= {_L.Flatten, _L.Reshape, _L.Permute, _L.ZeroPadding2D, _L.Cropping2D, _L.UpSampling2D, _L.Resizing}
+ROUNDING = {"bfloat16": 0.2, "float16": 0.02}  # how far off a sum may be for no other reason; in float32 a thousandth
 _WITH_BIAS = {_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense}
 
 
@@ -57,24 +57,18 @@ def full_gradients(model, images, target=None, *, batch=16, progress=False):
     Raises:
         ValueError: as `gradients.saliency`; a network with layers whose gradient is not that of what they compute.
     """
-    task = shared.prepare(model, images, target, resolve=False)
-    function = shared.compiled(task, "full_gradients", terms_of(task))
-    found = engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
+    task, found = _run(terms_of, "full_gradients", model, images, target, batch, progress)
     score, *terms = found
-    sums = [x.reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms)]
-    size = sum(np.abs(x).reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms))
-    if (np.abs(sum(sums) - score) > _precision(task.model) * np.maximum(size, np.abs(score))).any():
+    rows = [x.reshape(len(x), -1) for x in keras.tree.flatten(terms)]
+    total, size = (sum(of(x).sum(axis=1, dtype="float64") for x in rows) for of in (np.asarray, np.abs))
+    types = {getattr(layer, "compute_dtype", None) for layer in task.model.layers}
+    rounding = max(ROUNDING.get(kind, 1e-3) for kind in types)
+    if (np.abs(total - score) > rounding * np.maximum(size, np.abs(score))).any():
         raise ValueError(
-            f"The terms add up to {sum(sums)}, and the scores of model {model.name!r} are {score}: some of its layers "
+            f"The terms add up to {total}, and the scores of model {model.name!r} are {score}: some of its layers "
             "hide what they do from the gradient (stop_gradient, or a gradient of their own)."
         )
     return FullGradients(*keras.tree.map_structure(task.answer, found))
-
-
-def _precision(model):
-    """How far from a score the sum of its terms may be for no other reason than rounding."""
-    types = {getattr(layer, "compute_dtype", None) for layer in keras.tree.flatten(model.layers)}
-    return 0.2 if "bfloat16" in types else 0.02 if "float16" in types else 1e-3
 
 
 def fullgrad(model, images, target=None, *, batch=16, progress=False):
@@ -90,11 +84,15 @@ def fullgrad(model, images, target=None, *, batch=16, progress=False):
         `(B, H, W)` float32, or `(H, W)`, never negative. This map is for looking; it does not sum up to the score.
         `full_gradients` does.
     """
+    task, found = _run(map_of, "fullgrad", model, images, target, batch, progress)
+    return task.answer(found)
+
+
+def _run(function_of, name, model, images, target, batch, progress):
+    """The task, and what the function of a task gives for its pictures."""
     task = shared.prepare(model, images, target, resolve=False)
-    function = shared.compiled(task, "fullgrad", map_of(task))
-    return task.answer(
-        engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
-    )
+    function = shared.compiled(task, name, function_of(task))
+    return task, task.run(function, batch=batch, progress=progress, label="gradients")
 
 
 def terms_of(task):

@@ -14,11 +14,7 @@ from .. import checks, submodels
 from ..submodels import engine
 from . import shared
 from .fullgrad import FullGradients, full_gradients, fullgrad
-from .integrated import (
-    blur_integrated_gradients,
-    guided_integrated_gradients,
-    integrated_gradients,
-)
+from .integrated import blur_integrated_gradients, guided_integrated_gradients, integrated_gradients
 from .regions import xrai
 
 __all__ = ["FullGradients", "blur_integrated_gradients", "deconv_backprop", "full_gradients", "fullgrad"]
@@ -49,8 +45,8 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
     Raises:
         ValueError: pictures or a target that do not fit the model, a score without a gradient.
     """
-    task = shared.prepare(model, images, target, resolve=False)
-    return task.answer(_gradient(task, batch, progress))
+    task, slopes = _one_pass(model, images, target, batch, progress)
+    return task.answer(slopes)
 
 
 def gradient_x_input(model, images, target=None, *, batch=16, progress=False):
@@ -64,8 +60,8 @@ def gradient_x_input(model, images, target=None, *, batch=16, progress=False):
     Returns:
         float32 of the shape of `images`, in units of the score.
     """
-    task = shared.prepare(model, images, target, resolve=False)
-    return task.answer(task.images * _gradient(task, batch, progress))
+    task, slopes = _one_pass(model, images, target, batch, progress)
+    return task.answer(task.images * slopes)
 
 
 def guided_backprop(model, images, target=None, *, batch=16, progress=False):
@@ -80,7 +76,8 @@ def guided_backprop(model, images, target=None, *, batch=16, progress=False):
         ValueError: as `saliency`; a network without any ReLU, which the rule would not change, or with one that it
             cannot reach.
     """
-    return _ruled(model, images, target, "guided", batch, progress)
+    task, slopes = _one_pass(model, images, target, batch, progress, "guided")
+    return task.answer(slopes)
 
 
 def deconv_backprop(model, images, target=None, *, batch=16, progress=False):
@@ -91,24 +88,19 @@ def deconv_backprop(model, images, target=None, *, batch=16, progress=False):
 
     Args, returns, raises: as `guided_backprop`.
     """
-    return _ruled(model, images, target, "deconv", batch, progress)
+    task, slopes = _one_pass(model, images, target, batch, progress, "deconv")
+    return task.answer(slopes)
 
 
-def _ruled(model, images, target, rule, batch, progress):
+def _one_pass(model, images, target, batch, progress, rule=None):
+    """The task, and the gradient of each picture's score."""
     task = shared.prepare(model, images, target, resolve=False)
-    return task.answer(_gradient(task, batch, progress, rule))
+    return task, task.run(_backward(task, rule), batch=batch, progress=progress, label="gradients")[1]
 
 
-def _gradient(task, batch, progress, rule=None):
-    function = _slopes(task, rule)
-    return engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")[1]
-
-
-def _slopes(task, rule=None):
+def _backward(task, rule=None):
     """The pass `shared.gradients`, of the network with a rule for its ReLUs if there is one."""
-    if rule:
-        task = task._replace(model=submodels.relu_rule(task.model, rule))
-    return shared.gradients(task)
+    return shared.gradients(task._replace(model=submodels.relu_rule(task.model, rule)) if rule else task)
 
 
 # Many noisy copies
@@ -141,8 +133,7 @@ def smoothgrad(
         squared: average the squares instead (Hooker et al., "A Benchmark for Interpretability Methods", 2019): large
             where the attribution is large in many copies, whatever its sign.
         seed: of the noise.
-        batch: pictures computed at a time.
-        progress: show a bar.
+        batch, progress: pictures computed at a time; show a bar.
         **options: for `base`.
 
     Returns:
@@ -152,8 +143,8 @@ def smoothgrad(
         ValueError: as `base`; no samples, or negative noise.
     """
     powers = [2 if squared else 1]
-    task, found = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
-    return task.answer(found[0])
+    task, means = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
+    return task.answer(means[0])
 
 
 def vargrad(
@@ -170,11 +161,11 @@ def vargrad(
         float32 of the shape that `base` gives, never negative.
     """
     powers = [1, 2]
-    task, found = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
-    return task.answer(np.maximum(found[1] - found[0] ** 2, 0))
+    task, means = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
+    return task.answer(np.maximum(means[1] - means[0] ** 2, 0))
 
 
-ONE_PASS = {saliency: None, guided_backprop: "guided", deconv_backprop: "deconv"}  # these are `_slopes` with that rule
+ONE_PASS = {saliency: None, guided_backprop: "guided", deconv_backprop: "deconv"}  # `_backward` with that rule
 CALL = 64  # noisy copies in one call of any other base method: few calls, since each checks anew what it is given
 
 
@@ -189,17 +180,16 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
         for index in itertools.cycle(range(count)):
             if index == 0:
                 draw = draws.standard_normal(shape, dtype="float32")
-            copy = draw * scales[index]
-            copy += task.images[index]
-            yield copy
+            yield task.images[index] + draw * scales[index]
 
     copies = engine.Counted(itertools.islice(noisy(), samples * count), samples * count)
     targets, bar = np.tile(task.targets, samples), {"progress": progress, "label": "noisy copies"}
     if base in ONE_PASS and not options:
-        passes = engine.stream(_slopes(task, ONE_PASS[base]), copies, targets, batch=batch, **bar)
+        passes = engine.stream(_backward(task, ONE_PASS[base]), copies, targets, batch=batch, **bar)
         attributions = (slopes for _, slopes in passes)
     else:
-        options = _accepted(base, batch=batch, progress=progress) | options
+        taken = inspect.signature(base).parameters
+        options = {name: own for name, own in (("batch", batch), ("progress", progress)) if name in taken} | options
         attributions = _calls(base, model, copies, targets if task.key is None else target, options, **bar)
 
     sums, done = None, 0
@@ -207,15 +197,10 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
         if sums is None:
             sums = np.zeros((len(powers), count, *part.shape[1:]))
         for one in part:
-            for mean, power in zip(sums, powers, strict=True):
-                mean[done % count] += one if power == 1 else np.square(one, dtype="float64")
+            for total, power in zip(sums, powers, strict=True):
+                total[done % count] += one if power == 1 else np.square(one, dtype="float64")
             done += 1
     return task, sums / samples
-
-
-def _accepted(function, **options):
-    """Those options that a function takes."""
-    return {name: options[name] for name in options.keys() & inspect.signature(function).parameters.keys()}
 
 
 def _calls(base, model, copies, targets, options, progress, label):
