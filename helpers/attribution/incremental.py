@@ -41,13 +41,6 @@ class Cut(NamedTuple):
     axes: tuple  # for each axis (jump, first, reach)
 
 
-class Axis(NamedTuple):
-    """Where the windows change a map, along one axis."""
-
-    starts: np.ndarray  # (windows,) first row of what may be changed
-    count: int  # rows
-
-
 class Stage(NamedTuple):
     """From one cut to the next."""
 
@@ -75,16 +68,9 @@ class Plan(NamedTuple):
 
 
 def plan(task, tops, lefts, patch, layer="auto"):
-    """The `Plan` for windows at these rows and columns, or None if plain occlusion is as good.
+    """The `Plan` for windows of the size `patch` at these rows and columns, or None if plain occlusion is as good.
 
-    Args:
-        task: from `shared.prepare`.
-        tops, lefts: ints, first rows and first columns of the windows.
-        patch: (height, width) of the windows.
-        layer: name of the layer where the rest of the network is resumed, or "auto" for the best one.
-
-    Raises:
-        ValueError: an unknown layer, or one where it is not possible.
+    `layer` is where the rest of the network is resumed, or "auto"; one where that is not possible is refused.
     """
     size = task.images.shape[1:3]
     key, latest = (size, patch, tuple(tops), tuple(lefts), layer), cached(task.model, "plan", dict)
@@ -109,14 +95,12 @@ def _plan(task, size, starts, patch, layer):
     stages, cost = _cheapest(cuts, costs, starts, patch, to_the_last=layer != "auto")
     if layer == "auto" and cost * GAIN > costs[-1]:
         return None
-    last = stages[-1].target
-    changed = tuple(_changed(last, axis, starts[axis], patch[axis]).count for axis in (0, 1))
+    changed = tuple(_changed(stages[-1].target, axis, starts[axis], patch[axis])[1] for axis in (0, 1))
     found = Plan(stages, changed, patch, _rows(stages, starts, patch), costs[-1] / cost)
-    if _is_exact(task, found):
-        return found
-    if layer == "auto":
-        return None
-    raise ValueError(f"Resumed at {layer!r}, the network does not compute what it does on the whole picture.")
+    exact = _is_exact(task, found)
+    if layer != "auto" and not exact:
+        raise ValueError(f"Resumed at {layer!r}, the network does not compute what it does on the whole picture.")
+    return found if exact else None
 
 
 def _cuts(model, size):
@@ -126,14 +110,8 @@ def _cuts(model, size):
     found = [Cut("the picture", 0, graph.inputs, shapes[id(graph.inputs)][1:], ((1, 0, 1), (1, 0, 1)))]
     for index in bottlenecks(graph):
         call = graph.calls[index]
-        if not is_spatial(call.outputs):
-            break
-        try:
-            fields = network.fields(call.name)
-        except ValueError:  # it is not known how far an operation reaches
-            break
-        axes = tuple(_affine(*axis) for axis in zip(fields.reach, fields.stride, strict=True))
-        if None in axes:
+        axes = _axes(network, call)
+        if axes is None:
             break
         found.append(Cut(call.name, index + 1, call.outputs, shapes[id(call.outputs)][1:], axes))
     costs = [0]
@@ -144,35 +122,40 @@ def _cuts(model, size):
     return found, costs
 
 
-def _affine(reach, jump):
-    """(jump, first, reach) as ints, if that is what the units of a layer see, or None."""
-    if jump < 1 or jump != int(jump) or not np.isfinite(reach).all():
+def _axes(network, call):
+    """For each axis (jump, first, reach) as ints, if that is what the units of a layer see; else None."""
+    if not is_spatial(call.outputs):
         return None
-    steps = np.arange(len(reach))[:, None] * jump
-    if not (reach == reach[0] + steps).all():
+    try:
+        fields, axes = network.fields(call.name), []
+    except ValueError:  # it is not known how far an operation reaches
         return None
-    return int(jump), int(reach[0, 0]), int(reach[0, 1] - reach[0, 0] + 1)
+    for reach, jump in zip(fields.reach, fields.stride, strict=True):
+        steady = (reach == reach[0] + np.arange(len(reach))[:, None] * jump).all()
+        if jump < 1 or jump != int(jump) or not np.isfinite(reach).all() or not steady:
+            return None
+        axes.append((int(jump), int(reach[0, 0]), int(reach[0, 1] - reach[0, 0] + 1)))
+    return tuple(axes)
 
 
 def _changed(cut, axis, starts, patch):
-    """The `Axis` of a map: units that see a part of the window, the same number for all windows."""
-    jump, first, reach = cut.axes[axis]
-    length = cut.shape[axis]
+    """(first rows, how many) of a map that the windows may change, along one axis: the units that see a part of one."""
+    (jump, first, reach), length = cut.axes[axis], cut.shape[axis]
     low = np.maximum(-((first + reach - 1 - starts) // jump), 0)
     high = np.minimum((starts + patch - 1 - first) // jump, length - 1)
     count = max(int((high - low).max()) + 1, 1)
-    return Axis(np.clip(low, 0, length - count), count)
+    return np.clip(low, 0, length - count), count
 
 
-def _crop(source, target, axis, wanted):
-    """(corners, size) of crops of `source` that give the rows `wanted` of `target` exactly, or None."""
+def _crop(source, target, axis, starts, count):
+    """(corners, size) of crops of `source` that give so many rows of `target`, from `starts`, exactly; or None."""
     (jump, first, reach), (far_jump, far_first, far_reach) = source.axes[axis], target.axes[axis]
     step, length = far_jump // jump, source.shape[axis]
     if far_jump % jump or (far_first - first) % jump or (far_reach - reach) % jump:
         return None
     before, seen = (far_first - first) // jump, (far_reach - reach) // jump + 1
-    low = np.maximum(wanted.starts * step + before, 0) // step * step
-    high = np.minimum((wanted.starts + wanted.count - 1) * step + before + seen, length)
+    low = np.maximum(starts * step + before, 0) // step * step
+    high = np.minimum((starts + count - 1) * step + before + seen, length)
     size = int((high - low).max())
     size = min(size + (length - size) % step, length)
     return np.minimum(low, length - size), size
@@ -186,25 +169,21 @@ def _cheapest(cuts, costs, starts, patch, to_the_last):
         options = []
         for near in range(far):
             source, target = cuts[near], cuts[far]
-            crops = [_crop(source, target, axis, changed[far][axis]) for axis in (0, 1)]
+            crops = [_crop(source, target, axis, *changed[far][axis]) for axis in (0, 1)]
             if None in crops:
                 continue
             corners, crop = zip(*crops, strict=True)
-            share = crop[0] * crop[1] / (source.shape[0] * source.shape[1])
-            cost = best[near] + share * (
-                costs[target.after] - costs[source.after] + 2 * ELEMENT * math.prod(source.shape)
-            )
-            counts = tuple(axis.count for axis in changed[near])
-            options.append((cost, chains[near] + [Stage(source, target, counts, crop, corners)]))
+            share = math.prod(crop) / math.prod(source.shape[:2])
+            work = costs[target.after] - costs[source.after] + 2 * ELEMENT * math.prod(source.shape)
+            counts = tuple(count for _, count in changed[near])
+            options.append((best[near] + share * work, chains[near] + [Stage(source, target, counts, crop, corners)]))
         cost, chain = min(options, key=lambda option: option[0], default=(np.inf, []))
         best.append(cost)
         chains.append(chain)
-    total = [
-        cost + 2 * ELEMENT * math.prod(cut.shape) + costs[-1] - costs[cut.after]
-        for cost, cut in zip(best, cuts, strict=True)
-    ]
-    chosen = len(cuts) - 1 if to_the_last else int(np.argmin(total[1:])) + 1 if len(cuts) > 1 else 0
-    return chains[chosen], total[chosen] if chains[chosen] else np.inf
+    rest = [2 * ELEMENT * math.prod(cut.shape) + costs[-1] - costs[cut.after] for cut in cuts]
+    total = [np.inf, *np.add(best, rest)[1:]]  # nothing is gained at the picture itself
+    chosen = len(cuts) - 1 if to_the_last else int(np.argmin(total))
+    return chains[chosen], total[chosen]
 
 
 def _rows(stages, starts, patch):
@@ -215,11 +194,10 @@ def _rows(stages, starts, patch):
         for stage in stages:
             step = stage.target.axes[axis][0] // stage.source.axes[axis][0]
             origins.append(stage.corners[axis] // step)
-            valid.append(_changed(stage.target, axis, starts[axis], patch[axis]).starts)
+            valid.append(_changed(stage.target, axis, starts[axis], patch[axis])[0])
         axes.append(np.stack([*(stage.corners[axis] for stage in stages), *origins, *valid]))
-    tops, lefts = (np.arange(len(own)) for own in starts)
-    pairs = np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2)
-    rows = np.stack([axes[0][:, pairs[:, 0]], axes[1][:, pairs[:, 1]]]).transpose(2, 0, 1)
+    tops, lefts = np.indices([len(own) for own in starts]).reshape(2, -1)
+    rows = np.stack([axes[0][:, tops], axes[1][:, lefts]]).transpose(2, 0, 1)
     nothing = rows[:1].copy()
     nothing[:, :, 2 * len(stages) + 1 :] = 10**6  # valid from far outside: nothing is pasted
     return np.concatenate([nothing, rows]).astype("int32")
@@ -249,26 +227,18 @@ def passes(task, name, found, also=()):
 
 
 def changed_maps(graph, found, maps, fill, rows):
-    """The whole maps at the last cut of a plan, `(n, h, w, c)`, for n windows.
+    """The whole maps at the last cut of a plan, `(n, h, w, c)`, for n windows: `rows`, `(n, 2, …)`, some of the plan's.
 
-    Args:
-        graph: of the network.
-        found: the plan.
-        maps: from `clean`.
-        fill: `(H, W, C)`, what the windows show.
-        rows: `(n, 2, …)`, some of the plan's.
+    `maps` are from `clean`, and `fill`, `(H, W, C)`, is what the windows show.
     """
     count = len(found.stages)
-    corners, origins, valid = rows[:, :, :count], rows[:, :, count : 2 * count + 1], rows[:, :, 2 * count + 1 :]
-    down, across = _places(origins[:, :, 0], found.patch)
+    corners, origins, valid = tf.split(tf.transpose(rows, (2, 0, 1)), [count, count + 1, count + 1])  # (…, n, 2)
+    down, across = _places(origins[0], found.patch)
     part = tf.gather(tf.reshape(fill, (-1, fill.shape[-1])), down[:, :, None] * fill.shape[1] + across[:, None])
     for number, stage in enumerate(found.stages):
-        at = origins[:, :, number], valid[:, :, number], stage.changed
-        crop = _pasted(maps[number], part, *at, corners[:, :, number], stage.crop)
-        part = run(graph, stage.source, crop, stage.target)
-    return _pasted(
-        maps[-1], part, origins[:, :, -1], valid[:, :, -1], found.changed, 0 * origins[:, :, -1], maps[-1].shape
-    )
+        at = origins[number], valid[number], stage.changed
+        part = run(graph, stage.source, _pasted(maps[number], part, *at, corners[number], stage.crop), stage.target)
+    return _pasted(maps[-1], part, origins[-1], valid[-1], found.changed, 0 * origins[-1], maps[-1].shape)
 
 
 def run(graph, source, maps, target=None):
@@ -289,17 +259,12 @@ def _pasted(whole, parts, origins, valid, count, corners, size):
     of a part that is to be pasted, `count` of them.
     """
     height, width, channels = whole.shape
-    places, limits = _places(corners, size), parts.shape[1:3]
-    inside = [
-        (place >= first) & (place < first + number)
-        for place, first, number in zip(places, tf.split(valid, 2, 1), count, strict=True)
-    ]
-    rows, columns = [
-        tf.clip_by_value(place - origin, 0, limit - 1)
-        for place, origin, limit in zip(places, tf.split(origins, 2, 1), limits, strict=True)
-    ]
-    rows += tf.range(tf.shape(parts)[0])[:, None] * limits[0]
-    in_parts = height * width + rows[:, :, None] * limits[1] + columns[:, None]
+    places, limits, inside, within = _places(corners, size), parts.shape[1:3], [], []
+    for axis, place in enumerate(places):
+        inside.append((place >= valid[:, axis, None]) & (place < valid[:, axis, None] + count[axis]))
+        within.append(tf.clip_by_value(place - origins[:, axis, None], 0, limits[axis] - 1))
+    rows = within[0] + tf.range(tf.shape(parts)[0])[:, None] * limits[0]
+    in_parts = height * width + rows[:, :, None] * limits[1] + within[1][:, None]
     in_whole = places[0][:, :, None] * width + places[1][:, None]
     both = tf.concat([tf.reshape(whole, (-1, channels)), tf.reshape(parts, (-1, channels))], 0)
     crops = tf.gather(both, tf.where(inside[0][:, :, None] & inside[1][:, None], in_parts, in_whole))
@@ -308,18 +273,13 @@ def _pasted(whole, parts, origins, valid, count, corners, size):
 
 def _is_exact(task, found):
     """Whether windows that show what is there anyway leave the maps at the last cut as they are."""
-    pictures = task.images
+    pictures, graph = task.images, trace(task.model)
     random = np.random.default_rng(0).uniform(pictures.min(), pictures.max() + 1, pictures.shape[1:])
     picture = tf.constant(random, "float32")
     maps = clean(task, found)(picture)
     sample = found.rows[np.unique(np.linspace(1, len(found.rows) - 1, 16).astype(int))]
-    graph = trace(task.model)
-
-    def forward(maps, picture, rows):
-        return changed_maps(graph, found, maps, picture, rows)
-
     try:
-        again = tf.function(forward)(maps, picture, sample)
+        again = tf.function(lambda *given: changed_maps(graph, found, *given))(maps, picture, sample)
     except (ValueError, tf.errors.InvalidArgumentError):  # an operation that takes maps of one size only
         return False
     return float(tf.reduce_max(tf.abs(again - maps[-1]))) <= TOLERANCE * float(tf.reduce_max(tf.abs(maps[-1])))

@@ -52,7 +52,7 @@ def window_masks(size, patch):
 
 
 def cell_masks(size, cells, shift=False, interpolate=False):
-    """A function of tensors that makes masks `(n, H, W)` out of small grids `(n, h, w)` and shifts `(n, 2)` in 0..1.
+    """A function of tensors that makes masks `(n, H, W)` out of small grids `(n, h · w)` and shifts `(n, 2)` in 0..1.
 
     Petsiuk et al. (2018): the grid is enlarged to one cell more than the picture has along each axis, and the picture
     is cut out of it at a random place, up to one cell from the corner. Without `shift` the cells tile the picture.
@@ -69,8 +69,9 @@ def cell_masks(size, cells, shift=False, interpolate=False):
         place = tf.clip_by_value(place - 0.5, 0, count - 1)
         return tf.maximum(1 - tf.abs(place[..., None] - cell), 0)
 
-    def masks(grids, shifts):
-        return weights(0, shifts) @ grids @ tf.linalg.matrix_transpose(weights(1, shifts))
+    def masks(grids, shifts=None):
+        shifts = tf.zeros((tf.shape(grids)[0], 2)) if shifts is None else shifts
+        return weights(0, shifts) @ tf.reshape(grids, (-1, *cells)) @ tf.linalg.matrix_transpose(weights(1, shifts))
 
     return masks
 
