@@ -13,7 +13,7 @@ from .. import checks, submodels
 from ..submodels import engine, taps
 from ..submodels.graph import trace
 from ..submodels.kinds import is_function, is_idle
-from . import shared
+from . import masking, shared
 from .gradients import guided_backprop
 from .targets import AGAINST, classes, only
 
@@ -26,10 +26,10 @@ def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False,
 
     Args:
         model, images, layer, upsample, rectify, batch: as for `grad_cam`.
-        target: None, an int, or one int for each picture. A function has no class whose weights could be read.
+        target: None, an int, or one int for each picture.
 
     Returns, raises: as `grad_cam`; signed, in units of the logit: the mean of the layer's own grid is logit − bias.
-        Refused is another head, with the layer that is in the way, and a function as target.
+        Refused is another head, with the layer that is in the way, and a function, which has no class, as target.
     """
     if callable(target):
         raise ValueError("CAM reads the weights of one class; for a function as target use cam.grad_cam.")
@@ -74,16 +74,13 @@ def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True,
 
     w_k = Σ α_k · ReLU(g_k) with α_k = g_k² / (2 g_k² + S_k g_k³) and S_k = Σ A_k over all places. That is the paper's
     formula for a score exp(y), but for the factor exp(y) that all channels have in common. It is made for maps that are
-    not negative, as after a ReLU; with S_k below zero α_k can be anything.
-
-    Args, Returns, Raises: as `grad_cam`.
+    not negative, as after a ReLU; with S_k below zero α_k can be anything. Args, returns, raises: as `grad_cam`.
     """
 
     def formula(maps, slopes):
         # α is written as 1 / (2 + S·g): g² and g³ of a small gradient are below what float32 can hold.
-        positive = tf.nn.relu(slopes)
         alpha = tf.math.divide_no_nan(1.0, 2.0 + tf.reduce_sum(maps, (1, 2), keepdims=True) * slopes)
-        return _weighted(maps, tf.reduce_sum(alpha * positive, (1, 2)))
+        return _weighted(maps, tf.reduce_sum(alpha * tf.nn.relu(slopes), (1, 2)))
 
     return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
@@ -92,8 +89,7 @@ def layer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     """Which places speak for a class, in early layers too? (Jiang et al. 2021, LayerCAM)
 
     Each place has a weight of its own, w_k[i, j] = ReLU(g_k[i, j]), so that the fine grid of an early layer is used.
-
-    Args, Returns, Raises: as `grad_cam`.
+    Args, returns, raises: as `grad_cam`.
     """
 
     def formula(maps, slopes):
@@ -107,9 +103,7 @@ def hires_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
     L = Σ_k g_k · A_k, each place with its own gradient: what the layer at this place adds to the score. If what comes
     after the layer is linear, the map on the layer's own grid sums to score − bias, and it is zero wherever nothing was
-    used, which Grad-CAM does not promise.
-
-    Args, Returns, Raises: as `grad_cam`; signed, in units of the score.
+    used, which Grad-CAM does not promise. Args, returns, raises: as `grad_cam`; signed, in units of the score.
     """
 
     def formula(maps, slopes):
@@ -122,8 +116,7 @@ def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     """Grad-CAM with weights that share the score out among the channels. (Fu et al. 2020, arXiv:2008.02312)
 
     w_k = Σ A_k · g_k / Σ A_k: the gradient is averaged where the channel is active. The signed map sums as HiRes-CAM's.
-
-    Args, Returns, Raises: as `grad_cam`. A channel whose sum is zero gets no weight.
+    Args, returns, raises: as `grad_cam`. A channel whose sum is zero gets no weight.
     """
 
     def formula(maps, slopes):
@@ -169,9 +162,9 @@ def _rivals(model, compare, targets):
     rivals = np.array(min(3, classes - 1) if compare is None else compare, ndmin=1)
     if rivals.dtype.kind not in "iu" or rivals.ndim > 1 or not rivals.size:
         raise ValueError(f"compare={compare!r}: give a number of classes, or a list of classes.")
+    if np.ndim(compare) == 0 and not 1 <= rivals[0] < classes:
+        raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes.")
     if np.ndim(compare) == 0:
-        if not 1 <= rivals[0] < classes:
-            raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes.")
         return rivals[0], np.zeros(classes)
     if not (0 <= rivals.min() and rivals.max() < classes):
         raise ValueError(f"compare={compare!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
@@ -248,47 +241,38 @@ def score_cam(
     Args:
         model, images, target, layer, upsample, rectify: as for `grad_cam`; scores are to be logits.
         channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
-        baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
+        baseline: what is seen where the mask is zero: a number, a colour, one picture `(H, W, C)`, or one for each.
         batch, progress: masks computed at a time, which bounds the memory; show a bar.
 
     Returns, raises: as `grad_cam`. Refused are `channels` below 1 or above what there is, a baseline of another shape.
     """
     task, layers = _prepare(model, images, target, layer, resolve=True)
-    behind = shared.baseline(task, baseline)
+    behind, size = shared.baseline(task, baseline), task.images.shape[1:3]
     for name in layers:
         count = trace(task.model).tensor(name).shape[-1]
         if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
             raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
-    function = _masked(task)
+
+    def stretched(maps):
+        masks = tf.image.resize(maps[..., None], size)[..., 0]
+        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+        return tf.math.divide_no_nan(masks - low, high - low)
+
+    function, options = masking.passes(task, ("score_cam", size), stretched), {"batch": batch, "progress": progress}
 
     def draw(row, name, maps):
-        given = [tf.constant(values[row]) for values in (task.images, behind, task.targets)]
         kept = np.argsort(-maps.std((0, 1)), kind="stable")[:channels]
         varies = np.ptp(maps, (0, 1))[kept] > 0
         rows = np.moveaxis(maps[..., kept[varies]], -1, 0)
         if not varies.all():
             rows = np.concatenate([rows, np.zeros((1, *maps.shape[:2]), "float32")])
-        label = f"Score-CAM {name}, picture {row + 1} of {len(behind)}"
-        scores = engine.run(lambda masks: function(*given, masks), rows, batch=batch, progress=progress, label=label)
+        (scores,) = masking.run(task, function, row, behind, rows, label=f"Score-CAM {name}", **options)
         weights = np.full(len(kept), scores[-1], "float64")
         weights[varies] = scores[: varies.sum()]
         weights = np.exp(weights - weights.max())
         return maps[..., kept] @ (weights / weights.sum())
 
     return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
-
-
-def _masked(task):
-    """Compiled: the scores of one picture seen through maps `(n, h, w)`, each enlarged and stretched to 0 … 1."""
-    task = task.shell
-
-    def scores(picture, behind, target, maps):
-        masks = tf.image.resize(maps[..., None], tf.shape(picture)[:2])
-        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
-        seen = behind + tf.math.divide_no_nan(masks - low, high - low) * (picture - behind)
-        return task.score(task.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
-
-    return shared.compiled(task, "score_cam", scores)
 
 
 def ablation_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16, progress=True):
@@ -391,10 +375,9 @@ def _by_picture(task, layers, draw, batch):
 
 
 def class_weights(model, layer):
-    """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer, as numpy.
+    """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer; others are refused.
 
     What is idle at inference may come in between, an activation at the end; a 1×1 convolution of one place is Dense.
-    Any other head is refused, with what is in the way and what to use instead.
     """
     graph = trace(model)
     tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None

@@ -78,11 +78,10 @@ def fullgrad(model, images, target=None, *, batch=16, progress=False):
     `full_gradients` that has spatial axes is taken by magnitude, stretched to 0 … 1, summed over its channels, brought
     to the size of the picture, and all are added.
 
-    Args, raises: as `saliency`.
+    Args, raises: as `saliency`, and a layer whose linear part TensorFlow cannot compute.
 
     Returns:
-        `(B, H, W)` float32, or `(H, W)`, never negative. This map is for looking; it does not sum up to the score.
-        `full_gradients` does.
+        `(B, H, W)` float32, or `(H, W)`, never negative: for looking. It does not sum up to the score.
     """
     task, found = _run(map_of, "fullgrad", model, images, target, batch, progress)
     return task.answer(found)

@@ -55,10 +55,7 @@ def gradient_x_input(model, images, target=None, *, batch=16, progress=False):
     Shrikumar et al., "Not Just a Black Box" (2016). x · ∂f/∂x. The sum is f(x) for a piecewise linear network without
     biases; `full_gradients` gives what is missing for any other.
 
-    Args, raises: as `saliency`.
-
-    Returns:
-        float32 of the shape of `images`, in units of the score.
+    Args, returns, raises: as `saliency`, but in units of the score.
     """
     task, slopes = _one_pass(model, images, target, batch, progress)
     return task.answer(task.images * slopes)
@@ -70,11 +67,8 @@ def guided_backprop(model, images, target=None, *, batch=16, progress=False):
     Springenberg et al., "Striving for Simplicity" (2015). Sharp, but much of it is the picture's edges, whatever the
     class (Adebayo et al., "Sanity Checks for Saliency Maps", 2018). The rule is that of `submodels.relu_rule`.
 
-    Args, returns: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`; a network without any ReLU, which the rule would not change, or with one that it
-            cannot reach.
+    Args, returns, raises: as `saliency`. A network without any ReLU, which the rule would not change, is refused, and
+        one with a ReLU that it cannot reach.
     """
     task, slopes = _one_pass(model, images, target, batch, progress, "guided")
     return task.answer(slopes)
@@ -136,11 +130,8 @@ def smoothgrad(
         batch, progress: pictures computed at a time; show a bar.
         **options: for `base`.
 
-    Returns:
-        float32 of the shape that `base` gives. With `noise=0` what `base` itself gives (or its square).
-
-    Raises:
-        ValueError: as `base`; no samples, or negative noise.
+    Returns, raises: float32 of the shape that `base` gives; with `noise=0` what it itself gives (or its square).
+        Refused is what `base` refuses, no samples, and negative noise.
     """
     powers = [2 if squared else 1]
     task, means = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
@@ -155,10 +146,7 @@ def vargrad(
     Adebayo et al., "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values" (2018):
     the variance over z of base(x + z), that is the mean of squares minus the square of the mean.
 
-    Args, raises: as `smoothgrad`.
-
-    Returns:
-        float32 of the shape that `base` gives, never negative.
+    Args, returns, raises: as `smoothgrad`; never negative.
     """
     powers = [1, 2]
     task, means = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)

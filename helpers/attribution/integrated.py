@@ -44,8 +44,8 @@ def integrated_gradients(
 
     Args:
         model, images, target: as `saliency`.
-        baseline: where the way begins, a picture that tells nothing: a number for all pixels, one picture, one for
-            each; or a list of such, over which the attribution is averaged.
+        baseline: where the way begins, a picture that tells nothing: a number, a colour, one picture, one for each; or
+            a list of such, over which the attribution is averaged.
         steps: `"auto"` places gradients where the score bends, until the gap is at most `tolerance`; an int takes so
             many at places that do not depend on the picture.
         method: those places, `"midpoint"` or `"gauss_legendre"`.
@@ -73,6 +73,22 @@ def integrated_gradients(
     return _answer(task, found, changes.reshape(len(starts), -1).mean(axis=0), return_gap)
 
 
+def _answer(task, found, changes, return_gap):
+    """The answer to the reader; a gap |Σ attribution − change| / |change| that is large is warned of."""
+    found = found.astype("float32")
+    missing = np.abs(found.sum(axis=(1, 2, 3), dtype="float64") - changes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.where(missing == 0, 0.0, missing / np.abs(changes))  # 0 for a picture that is its own baseline
+    if (gaps > LOUD).any():
+        which = ", ".join(f"{index}: {value:.0%}" for index, value in enumerate(gaps) if value > LOUD)
+        warnings.warn(
+            f"The attribution does not add up to the change of the score (picture: gap, {which}). Take more steps, or "
+            "raise max_steps; if the score hardly changes along the path, choose another baseline.",
+            stacklevel=3,
+        )
+    return (task.answer(found), task.answer(gaps)) if return_gap else task.answer(found)
+
+
 def blur_integrated_gradients(
     model,
     images,
@@ -97,11 +113,8 @@ def blur_integrated_gradients(
             int takes the middles of so many parts of the way, on which √σ falls steadily.
         max_sigma: standard deviation of the strongest blur, in pixels.
 
-    Returns:
-        As `integrated_gradients`; the sum is f(x) − f(most blurred picture).
-
-    Raises:
-        ValueError: as `saliency`; no steps, a blur that is not above 0.
+    Returns, raises: as `integrated_gradients`; the sum is f(x) − f(most blurred picture). A blur that is not above 0 is
+        refused.
     """
     max_sigma = checks.real(max_sigma, "max_sigma", above=0)
     task = shared.prepare(model, images, target)
@@ -154,17 +167,13 @@ def guided_integrated_gradients(
 
     Args:
         model, images, target, return_gap, batch, progress: as `integrated_gradients`.
-        baseline: a number, one picture, or one for each.
+        baseline: a number, a colour, one picture, or one for each.
         steps: gradients for each picture. Each is taken where the one before has led to.
         fraction: share of the pixels that move together, above 0 and at most 1.
         max_distance: how far from the straight way, as a share of its length, a pixel may be: 0 is the straight way
             itself, 1 leaves every pixel free.
 
-    Returns:
-        As `integrated_gradients`.
-
-    Raises:
-        ValueError: as `saliency`; a baseline of another shape, no steps, a fraction or a distance out of range.
+    Returns, raises: as `integrated_gradients`; a fraction or a distance out of range is refused.
     """
     task = shared.prepare(model, images, target)
     steps = checks.whole(steps, "steps")
@@ -174,7 +183,45 @@ def guided_integrated_gradients(
     return _answer(task, *_guided(task, starts, steps, fraction, max_distance, batch, progress), return_gap)
 
 
-# Paths, and the nodes on them
+def _guided(task, starts, steps, fraction, max_distance, batch, progress):
+    """`(attributions, changes)` as `fixed`: algorithm 1 of Kapishnikov et al., all pictures in step with each other."""
+    function, ends = shared.gradients(task), task.images
+    difference = (ends - starts).reshape(len(ends), -1).astype("float64")
+    lengths = np.abs(difference)
+    way = np.zeros_like(difference)  # how far each pixel has come, 0 … 1
+    totals, first = np.zeros_like(difference), None
+    for step in tqdm(range(steps), desc="steps", disable=not progress, leave=False):
+        here = (starts.reshape(way.shape) + way * difference).astype("float32").reshape(ends.shape)
+        scores, gradients = engine.run(function, here, task.targets, batch=batch)
+        first = scores if first is None else first
+        for index, gradient in enumerate(gradients.reshape(way.shape)):
+            before = way[index].copy()
+            _advance(way[index], np.abs(gradient), lengths[index], (step + 1) / steps, fraction, max_distance)
+            totals[index] += gradient * difference[index] * (way[index] - before)
+    last = task.run(shared.scores(task), batch=batch)
+    return totals.reshape(ends.shape), last.astype("float64") - first
+
+
+def _advance(way, slopes, lengths, share, fraction, max_distance):
+    """Move the pixels of one picture (in place) until `share` of the whole distance is behind them.
+
+    Those with the smallest slopes go first, a `fraction` of all at a time, none further than `max_distance` ahead of
+    the straight path; none may stay further than that behind it.
+    """
+    ahead = min(share + max_distance, 1.0)
+    np.maximum(way, max(share - max_distance, 0.0), out=way)
+    left = np.sum((share - way) * lengths)  # the distance still to go in this step
+    free = np.flatnonzero((way < ahead) & (lengths > 0))
+    size = max(1, int(fraction * way.size))
+    order = slopes[free]
+    while left > 1e-9 * max(lengths.sum(), 1e-30) and len(free):
+        limit = np.partition(order, size - 1)[size - 1] if size < len(order) else np.inf
+        chosen = order <= limit
+        group = free[chosen]
+        room = np.sum((ahead - way[group]) * lengths[group])
+        way[group] += min(1.0, left / room) * (ahead - way[group])
+        left -= room
+        free, order = free[~chosen], order[~chosen]
 
 
 class Path(NamedTuple):
@@ -188,41 +235,36 @@ class Path(NamedTuple):
 def straight(start, end, target):
     """The path of integrated gradients: from one picture to the other, all pixels at the same rate."""
     difference = end - start
-    return Path(
-        lambda share: start + np.float32(share) * difference,
-        lambda before, after: np.float32(after - before) * difference,
-        target,
-    )
 
+    def part(before, after):
+        return np.float32(after - before) * difference
 
-def nodes(steps, method="midpoint"):
-    """`(shares, edges)` on any path: gradients are taken at the shares, and i stands for edges[i] … edges[i + 1].
-
-    `"midpoint"` takes the middles of equal parts; `"gauss_legendre"` is exact for polynomials of degree 2 · steps − 1,
-    with nodes that are denser near the ends.
-    """
-    checks.choose(method, ("midpoint", "gauss_legendre"), "method")
-    if method == "midpoint":
-        edges = np.linspace(0, 1, steps + 1)
-        return (edges[1:] + edges[:-1]) / 2, edges
-    places, weights = np.polynomial.legendre.leggauss(steps)
-    return (places + 1) / 2, np.r_[0, np.cumsum(weights / 2)]
+    return Path(lambda share: start + np.float32(share) * difference, part, target)
 
 
 def fixed(task, paths, steps, method, batch, progress):
     """Sum over the nodes of (gradient there) × (the part of the path that it stands for), for each path.
 
-    Returns:
-        `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the whole path.
+    The nodes do not depend on the path: the middles of equal parts, or those of the Gauss-Legendre rule, which is exact
+    for polynomials of degree 2 · steps − 1.
+
+    Returns `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the path.
     """
-    shares, edges = nodes(steps, method)
+    if checks.choose(method, ("midpoint", "gauss_legendre"), "method") == "midpoint":
+        edges = np.linspace(0, 1, steps + 1)
+        shares = (edges[1:] + edges[:-1]) / 2
+    else:
+        places, weights = np.polynomial.legendre.leggauss(steps)
+        shares, edges = (places + 1) / 2, np.r_[0, np.cumsum(weights / 2)]
     pictures = (path.point(share) for path in paths for share in shares)
     targets = np.repeat([path.target for path in paths], steps)
-    totals, places = np.zeros((len(paths), *task.images.shape[1:])), itertools.product(range(len(paths)), range(steps))
     rows, options = engine.Counted(pictures, len(targets)), {"batch": batch, "progress": progress, "label": "gradients"}
+    totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
     for _, gradients in engine.stream(shared.gradients(task), rows, targets, **options):
-        for gradient, (path, node) in zip(gradients, places, strict=False):
+        for gradient in gradients:
+            path, node = divmod(done, steps)  # which stands for the part of the path from one edge to the next
             totals[path] += gradient * paths[path].part(*edges[node : node + 2])
+            done += 1
     ends = [path.point(share) for path in paths for share in (0, 1)]
     scores = engine.run(shared.scores(task), ends, targets[::steps].repeat(2), batch=batch)
     return totals, scores[1::2].astype("float64") - scores[::2]
@@ -242,10 +284,8 @@ def adaptive(task, path, max_steps, tolerance, batch, bar):
     How wrong a piece of the path from a to b is, is known exactly: its gradients must add up to f(b) − f(a), and a pass
     that computes a gradient computes the score too. So each round puts new nodes into the pieces that are wrong most.
     It ends when the errors of all pieces sum up to at most `tolerance` of the whole change of the score, both as they
-    are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel.
-
-    Returns:
-        `(attribution, change)`: `(H, W, C)` float64, and f(end) − f(start).
+    are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel. Returns
+    `(attribution, change)`: `(H, W, C)` float64, and f(end) − f(start).
     """
     function, line, errors = shared.gradients(task), [], {}  # (share, share) of a piece → how much its sum is too large
 
@@ -292,60 +332,3 @@ def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress)
     with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
         found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
     return tuple(map(np.stack, zip(*found, strict=True)))
-
-
-def _answer(task, found, changes, return_gap):
-    """The answer to the reader; a gap |Σ attribution − change| / |change| that is large is warned of."""
-    found = found.astype("float32")
-    missing = np.abs(found.sum(axis=(1, 2, 3), dtype="float64") - changes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gaps = np.where(missing == 0, 0.0, missing / np.abs(changes))  # 0 for a picture that is its own baseline
-    if (gaps > LOUD).any():
-        which = ", ".join(f"{index}: {value:.0%}" for index, value in enumerate(gaps) if value > LOUD)
-        warnings.warn(
-            f"The attribution does not add up to the change of the score (picture: gap, {which}). Take more steps, or "
-            "raise max_steps; if the score hardly changes along the path, choose another baseline.",
-            stacklevel=3,
-        )
-    return (task.answer(found), task.answer(gaps)) if return_gap else task.answer(found)
-
-
-def _guided(task, starts, steps, fraction, max_distance, batch, progress):
-    """`(attributions, changes)` as `fixed`: algorithm 1 of Kapishnikov et al., all pictures in step with each other."""
-    function, ends = shared.gradients(task), task.images
-    difference = (ends - starts).reshape(len(ends), -1).astype("float64")
-    lengths = np.abs(difference)
-    way = np.zeros_like(difference)  # how far each pixel has come, 0 … 1
-    totals, first = np.zeros_like(difference), None
-    for step in tqdm(range(steps), desc="steps", disable=not progress, leave=False):
-        here = (starts.reshape(way.shape) + way * difference).astype("float32").reshape(ends.shape)
-        scores, gradients = engine.run(function, here, task.targets, batch=batch)
-        first = scores if first is None else first
-        for index, gradient in enumerate(gradients.reshape(way.shape)):
-            before = way[index].copy()
-            _advance(way[index], np.abs(gradient), lengths[index], (step + 1) / steps, fraction, max_distance)
-            totals[index] += gradient * difference[index] * (way[index] - before)
-    last = task.run(shared.scores(task), batch=batch)
-    return totals.reshape(ends.shape), last.astype("float64") - first
-
-
-def _advance(way, slopes, lengths, share, fraction, max_distance):
-    """Move the pixels of one picture (in place) until `share` of the whole distance is behind them.
-
-    Those with the smallest slopes go first, a `fraction` of all at a time, none further than `max_distance` ahead of
-    the straight path; none may stay further than that behind it.
-    """
-    ahead = min(share + max_distance, 1.0)
-    np.maximum(way, max(share - max_distance, 0.0), out=way)
-    left = np.sum((share - way) * lengths)  # the distance still to go in this step
-    free = np.flatnonzero((way < ahead) & (lengths > 0))
-    size = max(1, int(fraction * way.size))
-    order = slopes[free]
-    while left > 1e-9 * max(lengths.sum(), 1e-30) and len(free):
-        limit = np.partition(order, size - 1)[size - 1] if size < len(order) else np.inf
-        chosen = order <= limit
-        group = free[chosen]
-        room = np.sum((ahead - way[group]) * lengths[group])
-        way[group] += min(1.0, left / room) * (ahead - way[group])
-        left -= room
-        free, order = free[~chosen], order[~chosen]

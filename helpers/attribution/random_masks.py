@@ -81,11 +81,9 @@ def sobol(
 
     Fel et al., "Look at the Variance!" (2021). Each of d cells is dimmed to a random degree in [0, 1]. The total
     Sobol index of cell i is the share of the variance of the score that is left when all other cells are held. Jansen
-    (1999) estimates it with A and B independent quasi-random draws of N rows, and Aᵢ the draws A with column i of B:
-
-        Tᵢ = Σ (f(A) − f(Aᵢ))² / (2 N · Var f)
-
-    The indices have no sign. They add up to 1 if cells do not interact, to more if they do.
+    (1999) estimates it as Tᵢ = Σ (f(A) − f(Aᵢ))² / (2 N · Var f), with A and B independent quasi-random draws of N
+    rows, and Aᵢ the draws A with column i of B. The indices have no sign, and add up to 1 if cells do not interact, to
+    more if they do.
 
     Args:
         model, images, target, fill, batch, progress: as for `occlusion`; a cell is dimmed towards the fill.

@@ -106,9 +106,6 @@ def _is_preprocessing(call, kind):
     return single and (sums or kind == "linear" and type(call.operation) is _L.BatchNormalization)
 
 
-# ------------------------------------------------------------------------------------------------- the linear layers
-
-
 class Linear(NamedTuple):
     """A layer as z = apply(x, kernel) + bias, its activation left out."""
 
@@ -151,20 +148,17 @@ def _applied(layer, x, kernel):
 def pull(function, inputs, signal):
     """`signal`, one number for each output of a function, brought back to its inputs by the chain rule.
 
-    None for the signal is 1: the gradient of a score, of which at least one of the inputs has to know.
+    It may be a function of the outputs. None is 1, for a score, of which at least one of the inputs has to know.
     """
     inputs = list(inputs)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         outputs = function(*inputs)
-    found = tape.gradient(outputs, inputs, output_gradients=signal)
+    found = tape.gradient(outputs, inputs, output_gradients=signal(outputs) if callable(signal) else signal)
     known = [slope is not None for slope in found]
     if not (any(known) if signal is None else all(known)):
         raise shared.without_gradient("an output, or by what a layer was given")
     return [tf.zeros_like(x) if slope is None else slope for x, slope in zip(inputs, found, strict=True)]
-
-
-# ------------------------------------------------------------------------------------------------------- the rules
 
 
 class Options(NamedTuple):
@@ -185,12 +179,11 @@ def share(function, inputs, relevance, epsilon=0.0):
     R_i = x_i · Σ_k ∂z_k/∂x_i · R_k / (z_k + ε·sign z_k). Nothing is handed on where z is 0. A constant that the
     function adds (a bias) has its part in z, and keeps it.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(inputs)
-        z = function(*inputs)
-    ratio = tf.math.divide_no_nan(relevance, z + epsilon * tf.where(z < 0, -1.0, 1.0))
-    slopes = shared.slopes(tape, z, inputs, "what a layer was given", ratio)
-    return [x * slope for x, slope in zip(inputs, slopes, strict=True)]
+
+    def ratio(z):
+        return tf.math.divide_no_nan(relevance, z + epsilon * tf.where(z < 0, -1.0, 1.0))
+
+    return [x * slope for x, slope in zip(inputs, pull(function, inputs, ratio), strict=True)]
 
 
 def epsilon(layer, x, relevance, options):
@@ -286,7 +279,7 @@ def redistribute(step, inputs, relevance, rule, first, options):
 
 
 def refuse_without_rule(step):
-    """Raise a `ValueError` for a step that relevance cannot pass, with its name and the reason."""
+    """Refuse a step that relevance cannot pass, with its name and the reason."""
     function = step.activation
     if step.kind == "product":
         problem = "it multiplies two tensors, and neither of them is a sum of contributions"
@@ -297,28 +290,22 @@ def refuse_without_rule(step):
     else:
         return
     instead = "relevance.deep_lift, or " if _has_multiplier(step) else ""
-    _refuse(step, f"cannot hand relevance on: {problem}", instead)
+    raise ValueError(_words(step, f"cannot hand relevance on: {problem}. Use {instead}"))
 
 
 def refuse_without_multiplier(step):
-    """Raise a `ValueError` for a step that differences cannot pass, with its name and the reason."""
+    """Refuse a step that differences cannot pass, with its name and the reason."""
     if not _has_multiplier(step):
-        _refuse(step, "is neither linear nor works on each value alone, so it has no multiplier", "")
+        raise ValueError(_words(step, "is neither linear nor works on each value alone, so it has no multiplier. Use "))
 
 
 def _has_multiplier(step):
     return step.kind != "unknown" and (not step.activation or step.activation.is_elementwise)
 
 
-def _refuse(step, problem, instead):
-    kind = type(step.call.operation).__name__
-    raise ValueError(
-        f"Layer {step.call.name!r} ({kind}) {problem}. Use {instead}a method that needs only gradients, such as "
-        "gradients.integrated_gradients."
-    )
-
-
-# --------------------------------------------------------------------------------------------- multipliers of DeepLIFT
+def _words(step, problem):
+    layer = f"Layer {step.call.name!r} ({type(step.call.operation).__name__})"
+    return f"{layer} {problem}a method that needs only gradients, such as gradients.integrated_gradients."
 
 
 def multiply_back(step, inputs, output, multiplier):

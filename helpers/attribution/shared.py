@@ -102,12 +102,9 @@ def _of_floats(model, batch):
 
 
 def compiled(task, name, function):
-    """`function`, compiled once for the model and the kind of target.
+    """`function`, of tensors to tensors, compiled once for the model, the kind of target and the hashable `name`.
 
-    Args:
-        task: from `prepare`.
-        name: hashable, and different for different functions and options.
-        function: of tensors, to tensors. It is kept, so it must not hold on to pictures: let it use `task.shell`.
+    It is kept, so it must not hold on to pictures: let it use `task.shell`.
     """
     # Of a reader's own function only the latest is kept: a new lambda with each call must not pile up.
     slot = cached(task.model, ("attribution", name, task.key is None), dict)
@@ -137,12 +134,9 @@ def scores(task):
     return compiled(task, "scores", lambda x, targets: task.score(task.model(x, training=False), targets))
 
 
-def slopes(tape, score, by, what="the pictures", signal=None):
-    """The gradient of scores, float32, by a tensor or a structure of them. What has none is refused: it is not zero.
-
-    `what` names that in the message; `signal` is what each score counts, 1 if it is None.
-    """
-    found = tape.gradient(score, by, output_gradients=signal)
+def slopes(tape, score, by, what="the pictures"):
+    """The gradient of scores, float32, by tensors. What has none is refused, by the words `what`: it is not zero."""
+    found = tape.gradient(score, by)
     if any(x is None for x in keras.tree.flatten(found)):
         raise without_gradient(what)
     return keras.tree.map_structure(lambda x: tf.cast(x, "float32"), found)
@@ -194,13 +188,10 @@ def layer_gradients(task, layers):
 
 
 def spatial_layer(model, layer=None):
-    """The name of a layer with spatial axes, or of the last one that has them.
+    """The name of a layer with spatial axes; any other is refused.
 
-    Without a name it is the last layer that has more than one position and comes after one with a kernel: neither the
-    picture, however preprocessed, nor its border.
-
-    Raises:
-        ValueError: no such layer, or one without spatial axes.
+    None is the last one that has more than one position and comes after one with a kernel: neither the picture, however
+    preprocessed, nor its border.
     """
     if layer is None:
         return cached(model, "last spatial layer", lambda: _last_spatial(model))
@@ -229,13 +220,8 @@ def _last_spatial(model):
 def baseline(task, value=0.0, name="baseline", words=""):
     """The pictures that the given ones are compared with, or what stands in their place: `(B, H, W, C)` float32.
 
-    Args:
-        task: from `prepare`.
-        value: a number (each pixel), a colour `(C,)`, one picture `(H, W, C)`, or one for each `(B, H, W, C)`.
-        name, words: what it is called in a message, and what else may be given.
-
-    Raises:
-        ValueError: another shape, or NaN.
+    `value` is a number (each pixel), a colour `(C,)`, one picture `(H, W, C)`, or one for each. Another shape or NaN is
+    refused; `name` is what it is called there, and `words` what else may be given.
     """
     given, shape = np.asarray(value, "float32"), task.images.shape
     if given.shape not in ((), shape[3:], shape[1:], shape):
