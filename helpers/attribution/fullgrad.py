@@ -160,17 +160,15 @@ def map_of(task):
     """A function `(pictures, targets) → (B, H, W)` of tensors: the map of the paper."""
     terms = terms_of(task)
 
+    def stretched(term, size):  # magnitudes, to 0 … 1 over the whole layer, summed over channels
+        term = tf.abs(term)
+        low, high = (end(term, axis=(1, 2, 3), keepdims=True) for end in (tf.reduce_min, tf.reduce_max))
+        total = tf.reduce_sum(tf.math.divide_no_nan(term - low, high - low), axis=-1, keepdims=True)
+        return tf.image.resize(total, size)[..., 0]
+
     def drawn(x, targets):
         _, pixels, biases = terms(x, targets)
         spatial = [pixels] + [term for term in biases.values() if len(term.shape) == 4]
-        return tf.add_n([_stretched(term, tf.shape(x)[1:3]) for term in spatial])
+        return tf.add_n([stretched(term, tf.shape(x)[1:3]) for term in spatial])
 
     return drawn
-
-
-def _stretched(term, size):
-    """Magnitudes stretched to 0 … 1 over the whole layer, summed over channels, at the size of the picture."""
-    term = tf.abs(term)
-    low, high = (end(term, axis=(1, 2, 3), keepdims=True) for end in (tf.reduce_min, tf.reduce_max))
-    total = tf.reduce_sum(tf.math.divide_no_nan(term - low, high - low), axis=-1, keepdims=True)
-    return tf.image.resize(total, size)[..., 0]

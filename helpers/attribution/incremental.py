@@ -2,14 +2,12 @@
 
 Nakandala, Kumar and Papakonstantinou, "Incremental and Approximate Inference for Faster Occlusion-based Deep CNN
 Explanations" (Krypton, SIGMOD 2019). The layers of the clean picture are computed once. Then, for each window, the
-network goes on in stages from one cut to the next. A stage takes a crop of the clean layer, pastes in the part that the
-window has changed, and runs on that crop alone. After the last stage the changed part is pasted into the whole map,
-and the rest of the network runs as usual.
+network goes on in stages from one cut to the next: a stage pastes what the window has changed into a crop of the clean
+layer, and runs on that alone. After the last one the changed part is pasted into the whole map, and the rest runs.
 
-A crop ends where the map goes on, and there a convolution sees padding instead of what is really there. So the crop is
-larger than what is taken from it, by what a unit sees (`receptive` knows); where it ends at the border of the map,
-the padding is the real one. Crops start at whole strides and have the size of the map modulo the stride, so that
-the uneven padding of `"same"` falls as it does on the map. All crops of a stage have one size.
+Where a crop ends and the map goes on, a convolution sees padding. So the crop is larger than what is taken from it, by
+what a unit sees (`receptive` knows). Crops start at whole strides and have the size of the map modulo the stride, so
+that the uneven padding of `"same"` falls as it does on the map. All crops of a stage have one size.
 """
 
 import math
@@ -42,12 +40,12 @@ class Cut(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """From one cut to the next."""
+    """From one cut to the next, or from the last one to the end."""
 
     source: Cut
-    target: Cut
+    target: Cut | None
     changed: tuple  # number of rows and columns that come in changed
-    crop: tuple  # height and width
+    crop: tuple  # height and width; at the last cut those of the whole map
     corners: tuple  # for each axis (windows,): first row of the crop
 
 
@@ -55,16 +53,13 @@ class Plan(NamedTuple):
     """How to resume for a set of windows."""
 
     stages: list
-    changed: tuple  # number of rows and columns that are changed at the last cut
-    patch: tuple  # height and width of the windows
     rows: np.ndarray  # (1 + windows, 2, …) int32, what `changed_maps` needs to know of each window; the first is none
     gain: float  # estimated cost of plain occlusion, as a multiple of this
 
     @property
     def key(self):
         """What a compiled function depends on: all but where the windows are, which comes with the rows."""
-        stages = ((stage.source.name, stage.target.name, stage.changed, stage.crop) for stage in self.stages)
-        return (self.changed, self.patch, *stages)
+        return tuple((stage.source.name, stage.changed, stage.crop) for stage in self.stages)
 
 
 def plan(task, tops, lefts, patch, layer="auto"):
@@ -95,8 +90,7 @@ def _plan(task, size, starts, patch, layer):
     stages, cost = _cheapest(cuts, costs, starts, patch, to_the_last=layer != "auto")
     if layer == "auto" and cost * GAIN > costs[-1]:
         return None
-    changed = tuple(_changed(stages[-1].target, axis, starts[axis], patch[axis])[1] for axis in (0, 1))
-    found = Plan(stages, changed, patch, _rows(stages, starts, patch), costs[-1] / cost)
+    found = Plan(stages, _rows(stages, starts, patch), costs[-1] / cost)
     exact = _is_exact(task, found)
     if layer != "auto" and not exact:
         raise ValueError(f"Resumed at {layer!r}, the network does not compute what it does on the whole picture.")
@@ -162,8 +156,9 @@ def _crop(source, target, axis, starts, count):
 
 
 def _cheapest(cuts, costs, starts, patch, to_the_last):
-    """The cheapest chain of stages from the picture to a cut, and the cost of a pass that resumes there."""
+    """The cheapest chain of stages from the picture to the end, and the cost of a pass."""
     changed = [[_changed(cut, axis, starts[axis], patch[axis]) for axis in (0, 1)] for cut in cuts]
+    counts = [tuple(count for _, count in axes) for axes in changed]
     best, chains = [0.0], [[]]
     for far in range(1, len(cuts)):
         options = []
@@ -175,37 +170,36 @@ def _cheapest(cuts, costs, starts, patch, to_the_last):
             corners, crop = zip(*crops, strict=True)
             share = math.prod(crop) / math.prod(source.shape[:2])
             work = costs[target.after] - costs[source.after] + 2 * ELEMENT * math.prod(source.shape)
-            counts = tuple(count for _, count in changed[near])
-            options.append((best[near] + share * work, chains[near] + [Stage(source, target, counts, crop, corners)]))
+            stage = Stage(source, target, counts[near], crop, corners)
+            options.append((best[near] + share * work, [*chains[near], stage]))
         cost, chain = min(options, key=lambda option: option[0], default=(np.inf, []))
         best.append(cost)
         chains.append(chain)
     rest = [2 * ELEMENT * math.prod(cut.shape) + costs[-1] - costs[cut.after] for cut in cuts]
     total = [np.inf, *np.add(best, rest)[1:]]  # nothing is gained at the picture itself
     chosen = len(cuts) - 1 if to_the_last else int(np.argmin(total))
-    return chains[chosen], total[chosen]
+    last = Stage(cuts[chosen], None, counts[chosen], cuts[chosen].shape[:2], [0 * own for own in starts])
+    return [*chains[chosen], last], total[chosen]
 
 
 def _rows(stages, starts, patch):
-    """For each axis and window: the corner of each crop, and of each cut where its part begins, and is valid from."""
+    """For each window and axis: the corner of the crop of each stage, where what changed begins, and is valid from."""
     axes = []
     for axis in (0, 1):
-        origins, valid = [starts[axis]], [starts[axis]]
-        for stage in stages:
-            step = stage.target.axes[axis][0] // stage.source.axes[axis][0]
-            origins.append(stage.corners[axis] // step)
-            valid.append(_changed(stage.target, axis, starts[axis], patch[axis])[0])
-        axes.append(np.stack([*(stage.corners[axis] for stage in stages), *origins, *valid]))
+        valid = [_changed(stage.source, axis, starts[axis], patch[axis])[0] for stage in stages]
+        corners, steps = [stage.corners[axis] for stage in stages], [stage.source.axes[axis][0] for stage in stages]
+        origins = [corner // (far // near) for corner, near, far in zip(corners, steps, steps[1:], strict=False)]
+        axes.append(np.stack([*corners, starts[axis], *origins, *valid]))
     tops, lefts = np.indices([len(own) for own in starts]).reshape(2, -1)
     rows = np.stack([axes[0][:, tops], axes[1][:, lefts]]).transpose(2, 0, 1)
     nothing = rows[:1].copy()
-    nothing[:, :, 2 * len(stages) + 1 :] = 10**6  # valid from far outside: nothing is pasted
+    nothing[:, :, 2 * len(stages) :] = 10**6  # valid from far outside: nothing is pasted
     return np.concatenate([nothing, rows]).astype("int32")
 
 
 def clean(task, found):
     """Compiled: one picture `(H, W, C)` → its maps at all cuts of a plan, the picture first, each `(h, w, c)`."""
-    cuts = [stage.target for stage in found.stages]
+    cuts = [stage.source for stage in found.stages[1:]]
     names = tuple(cut.name for cut in cuts)
     network = cached(task.model, ("cuts", names), lambda: trace(task.model).model([cut.tensor for cut in cuts]))
 
@@ -220,7 +214,7 @@ def passes(task, name, found, also=()):
     task, graph = task.shell, trace(task.model)
 
     def forward(picture, fill, target, maps, rows):
-        outputs = run(graph, found.stages[-1].target, changed_maps(graph, found, maps, fill, rows))
+        outputs = run(graph, found.stages[-1].source, changed_maps(graph, found, maps, fill, rows))
         return [task.score(outputs, tf.repeat(target, tf.shape(rows)[0])), *(more(outputs) for more in also)]
 
     return shared.compiled(task, name, forward)
@@ -231,14 +225,15 @@ def changed_maps(graph, found, maps, fill, rows):
 
     `maps` are from `clean`, and `fill`, `(H, W, C)`, is what the windows show.
     """
-    count = len(found.stages)
-    corners, origins, valid = tf.split(tf.transpose(rows, (2, 0, 1)), [count, count + 1, count + 1])  # (…, n, 2)
-    down, across = _places(origins[0], found.patch)
+    corners, origins, valid = tf.split(tf.transpose(rows, (2, 0, 1)), 3)  # (stages, n, 2) each
+    down, across = _places(origins[0], found.stages[0].changed)
     part = tf.gather(tf.reshape(fill, (-1, fill.shape[-1])), down[:, :, None] * fill.shape[1] + across[:, None])
     for number, stage in enumerate(found.stages):
         at = origins[number], valid[number], stage.changed
-        part = run(graph, stage.source, _pasted(maps[number], part, *at, corners[number], stage.crop), stage.target)
-    return _pasted(maps[-1], part, origins[-1], valid[-1], found.changed, 0 * origins[-1], maps[-1].shape)
+        part = _pasted(maps[number], part, *at, corners[number], stage.crop)
+        if stage.target:
+            part = run(graph, stage.source, part, stage.target)
+    return part
 
 
 def run(graph, source, maps, target=None):
@@ -255,8 +250,7 @@ def _places(corners, size):
 def _pasted(whole, parts, origins, valid, count, corners, size):
     """Crops `(n, *size, c)` of a map `(h, w, c)` into which parts `(n, a, b, c)` are pasted, as far as they are valid.
 
-    All places are those of the map: `corners` of the crops, `origins` of the parts, `valid` of the first row and column
-    of a part that is to be pasted, `count` of them.
+    Places on the map are the `corners` of the crops, the `origins` of the parts, and where these are `valid` from.
     """
     height, width, channels = whole.shape
     places, limits, inside, within = _places(corners, size), parts.shape[1:3], [], []
@@ -268,7 +262,7 @@ def _pasted(whole, parts, origins, valid, count, corners, size):
     in_whole = places[0][:, :, None] * width + places[1][:, None]
     both = tf.concat([tf.reshape(whole, (-1, channels)), tf.reshape(parts, (-1, channels))], 0)
     crops = tf.gather(both, tf.where(inside[0][:, :, None] & inside[1][:, None], in_parts, in_whole))
-    return tf.ensure_shape(crops, (None, *size[:2], channels))
+    return tf.ensure_shape(crops, (None, *size, channels))
 
 
 def _is_exact(task, found):

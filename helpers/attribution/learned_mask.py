@@ -31,11 +31,9 @@ def meaningful_perturbation(
 
     Fong and Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation" (2017), deletion game.
     The mask m, 1 where the picture stays and 0 where the fill (a blur) takes its place, minimises by Adam
-
-        max(0, s(m))  +  area · mean(1 − m)  +  smoothness · mean |∇m|³
-
-    with s(m) = (f(x with m) − f(fill)) / (f(x) − f(fill)), 1 for the picture and 0 for the fill alone. The mask is
-    coarse, and the picture is moved a little in each step, so that it does not become an adversarial pattern.
+    max(0, s(m)) + area · mean(1 − m) + smoothness · mean |∇m|³ with s(m) = (f(x with m) − f(fill)) / (f(x) − f(fill)),
+    1 for the picture and 0 for the fill alone. The mask is coarse, and the picture is moved a little in each step, so
+    that it does not become an adversarial pattern.
 
     Args:
         model, images, target, fill, seed, progress: as for `occlusion`; the network must have a gradient.

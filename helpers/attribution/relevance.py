@@ -102,8 +102,9 @@ def deep_taylor(model, images, target=None, *, first="box", limits=None, layers=
 def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16):
     """DeepLIFT, rescale rule: which pixels make the difference between the score of a picture and of a baseline.
 
-    Each layer gets multipliers m, and pixel i contributes m_i (x_i − x̄_i), x̄ the baseline. Through what is linear, m
-    passes as a gradient does; through an activation y = f(z) it is multiplied by the slope between the two points,
+    Shrikumar et al., "Learning Important Features Through Propagating Activation Differences" (2017). Each layer gets
+    multipliers m, and pixel i contributes m_i (x_i − x̄_i), x̄ the baseline. Through what is linear, m passes as a
+    gradient does; through an activation y = f(z) it is multiplied by the slope between the two points,
     (y − ȳ) / (z − z̄), where a gradient would take the slope at one of them and be blind when that is flat. Max-pooling
     hands a rise to the maximum in the picture and a fall to the maximum in the baseline. A product of two tensors
     shares as Shapley values do, half of it for each order in which the two may change.
@@ -113,10 +114,9 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     such a function has bends (a maximum) the sum can miss; by more than 2 % that is warned of.
 
     Args:
-        model, images, target: as for all methods (`shared.prepare`).
-        baseline: a number (each pixel; 0 is black), one picture, or one for each.
+        model, images, target, batch: as for `lrp`, but explained is what the model puts out.
+        baseline: a number (each pixel; 0 is black), a colour, one picture, or one for each.
         layers: names of layers whose contributions, m · (difference of the output), are wanted too, or `"all"`.
-        batch: pictures computed at a time.
 
     Returns:
         float32 of the shape of `images`, signed, in the units of the score; with `layers`, `(that, {layer: array})`.
@@ -124,8 +124,6 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     Raises:
         ValueError: a baseline of another shape; or, with its name, a layer that is neither linear nor works on each
             value alone: a softmax inside, LayerNormalization, attention, Python code.
-
-    Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation Differences" (arXiv:1704.02685).
     """
     task = shared.prepare(model, images, target)
     reference = shared.baseline(task, baseline)
@@ -134,7 +132,7 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
 
     def backward(pictures, targets, baselines):
         values = _forward(graph, tf.concat([pictures, baselines], 0))
-        ends = [tf.split(values[id(x)], 2) for x in keras.tree.flatten(graph.outputs)]
+        ends = [tf.split(values[key], 2) for key in ids(graph.outputs)]
         start = _mean_gradients(score, targets, ends)
         scores = tf.stack([score(outputs, targets) for outputs in zip(*ends, strict=True)], 1)
         multipliers = _walk(graph, steps, values, start, rulebook.multiply_back)
@@ -183,10 +181,13 @@ def _propagate(model, images, target, rule, first, numbers, limits, layers, batc
     # A class is its logit, whatever follows it; a reader's function is one of what the model puts out.
     logit = task.score
     score = (lambda outputs, targets: logit(outputs[0], targets)) if task.key is None else _score(task)
+    own = tuple(one for one in (rule, first) if callable(one))
+    name = ("relevance", *(None if one in own else one for one in (rule, first)), positive, tuple(wanted))
+    rule, first = RULES.get(rule, rule), FIRST.get(first, first)
 
     def backward(numbers, pictures, targets, *limits):
         values, edges = _forward(graph, pictures), [_forward(graph, limit, before) for limit in limits]
-        outputs = [values[id(x)] for x in keras.tree.flatten(graph.outputs)]
+        outputs, options = [values[key] for key in ids(graph.outputs)], Options(*tf.unstack(numbers))
         slopes = rulebook.pull(lambda *outputs: score(outputs, targets), outputs, None)
         start = [slope * output for slope, output in zip(slopes, outputs, strict=True)]
         if positive:
@@ -194,19 +195,14 @@ def _propagate(model, images, target, rule, first, numbers, limits, layers, batc
 
         def redistribute(step, inputs, _output, relevance):
             bounds = [edge[id(step.call.inputs[0])] for edge in edges] if step.on_pixels else []
-            options = Options(*tf.unstack(numbers), bounds=bounds)
-            kinds = RULES.get(rule, rule), FIRST.get(first, first)
-            return rulebook.redistribute(step, inputs, relevance, *kinds, options)
+            return rulebook.redistribute(step, inputs, relevance, rule, first, options._replace(bounds=bounds))
 
         relevance = _walk(graph, steps, values, start, redistribute)
         silent = tf.reduce_all([tf.reduce_all(tf.reshape(part, (tf.shape(part)[0], -1)) == 0, 1) for part in start], 0)
         return [relevance.get(id(x), tf.zeros_like(values[id(x)])) for x in wanted.values()], silent
 
-    own = tuple(one for one in (rule, first) if callable(one))
-    words = [None if callable(one) else one for one in (rule, first)]
-    key = (task.key, *own) if own else task.key
-    function = shared.compiled(task._replace(key=key), ("relevance", *words, positive, tuple(wanted)), backward)
-    numbers, ends = tf.constant(numbers), _limits(task.images, limits) if first == "box" else []
+    function = shared.compiled(task._replace(key=(task.key, *own) if own else task.key), name, backward)
+    numbers, ends = tf.constant(numbers), _limits(task.images, limits) if first is FIRST["box"] else []
     found, silent = task.run(lambda *rows: function(numbers, *rows), *ends, batch=batch)
     if positive and silent.any():
         which = "" if task.single else f" of pictures {np.flatnonzero(silent).tolist()}"

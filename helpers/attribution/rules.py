@@ -221,12 +221,12 @@ def composite(layer, x, relevance, options):
 
 def flat(layer, x, relevance, options):
     """For pixels, which are no activations: everything that a unit sees gets the same share."""
-    return _by_kernel(layer, x, relevance, tf.ones_like(layer.kernel))
+    return share(lambda x: layer.apply(x, tf.ones_like(layer.kernel)), [tf.ones_like(x)], relevance)[0]
 
 
 def w2(layer, x, relevance, options):
     """For pixels: shares in proportion to w²."""
-    return _by_kernel(layer, x, relevance, tf.square(layer.kernel))
+    return share(lambda x: layer.apply(x, tf.square(layer.kernel)), [tf.ones_like(x)], relevance)[0]
 
 
 def box(layer, x, relevance, options):
@@ -246,10 +246,6 @@ FIRST = {"flat": flat, "w2": w2, "box": box}
 
 def _signs(x):
     return tf.nn.relu(x), -tf.nn.relu(-x)
-
-
-def _by_kernel(layer, x, relevance, kernel):
-    return share(lambda x: layer.apply(x, kernel), [tf.ones_like(x)], relevance)[0]
 
 
 def _by_sign(layer, x, relevance, kernels, bias, options):

@@ -9,7 +9,7 @@ from .. import checks
 from . import masking, shared
 
 
-def _explained(fit, task, segments, count, fill, seed, return_segments, **options):
+def _explained(fit, task, segments, count, fill, seed, return_segments, batch, progress, label):
     """Each pixel with the value of its part, and with that the parts, if they are asked for.
 
     `fit(run, parts)` gives the values of so many parts of one picture, and `run(shown)` the scores `(n,)` float64 of
@@ -17,6 +17,7 @@ def _explained(fit, task, segments, count, fill, seed, return_segments, **option
     """
     fills, parts, maps = masking.fills(task, fill, seed), _segmented(task.images, segments, count), []
     function = masking.passes(task, "segments", lambda parts, rows: tf.gather(rows, parts, axis=1))
+    options = {"batch": batch, "progress": progress, "label": label}
     for index, own in enumerate(parts):
 
         def run(shown, index=index, own=own):
@@ -47,11 +48,9 @@ def lime(
     """Which segments push the score up? Fit a linear model to the network, on variants of this one picture.
 
     Ribeiro, Singh and Guestrin, "Why Should I Trust You?" (2016). A variant z ∈ {0, 1}^S shows some of the S segments,
-    each with probability ½. The weights β of the segments minimise
-
-        Σ_z π(z) · (f(x_z) − β₀ − β · z)² + alpha · ‖β‖²,   π(z) = exp(−(1 − cos(z, 1))² / kernel_width²)
-
-    so that variants with much of the picture count more. Faithful as far as segments add up, in the network, linearly.
+    each with probability ½. The weights β of the segments minimise Σ_z π(z) · (f(x_z) − β₀ − β · z)² + alpha · ‖β‖²
+    with π(z) = exp(−(1 − cos(z, 1))² / kernel_width²), so that variants with much of the picture count more. Faithful
+    as far as segments add up, in the network, linearly.
 
     Args:
         model, images, target: as for `shared.prepare`.
@@ -68,8 +67,8 @@ def lime(
         `(B, H, W)` float32: at each pixel β of its segment, in units of the score; or `(map, segments)`.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape, no
-            sample, a kernel width that is not above 0, a negative alpha.
+        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape, numbers
+            out of range.
     """
     from sklearn.linear_model import Ridge  # a second of import that nothing else needs
 
@@ -84,8 +83,7 @@ def lime(
         weights = np.exp(-((distance / kernel_width) ** 2))
         return Ridge(alpha=alpha).fit(shown, run(shown), sample_weight=weights).coef_
 
-    options = {"batch": batch, "progress": progress, "label": "LIME"}
-    return _explained(fit, task, segments, count, fill, seed, return_segments, **options)
+    return _explained(fit, task, segments, count, fill, seed, return_segments, batch, progress, "LIME")
 
 
 def kernel_shap(
@@ -130,8 +128,7 @@ def kernel_shap(
         shown, weights = _shapley_variants(parts, samples, seed)
         return _shapley_values(shown, weights, run(shown))
 
-    options = {"batch": batch, "progress": progress, "label": "Kernel SHAP"}
-    return _explained(fit, task, segments, count, fill, seed, return_segments, **options)
+    return _explained(fit, task, segments, count, fill, seed, return_segments, batch, progress, "Kernel SHAP")
 
 
 def _shapley_variants(segments, samples, seed):
