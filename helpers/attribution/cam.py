@@ -33,14 +33,14 @@ def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False,
     """
     if callable(target):
         raise ValueError("CAM reads the weights of one class; for a function as target use cam.grad_cam.")
-    task, layers = _prepare(model, images, target, layer, resolve=True)
-    kernels = {name: class_weights(task.model, name) for name in layers}
+    task = _prepare(model, images, target, layer, resolve=True)
+    kernels = {name: class_weights(task.model, name) for name in task.layers}
 
     def draw(row, name, maps):
         weights = kernels[name][:, max(task.targets[row], 0)]
         return maps @ (-weights if task.targets[row] == AGAINST else weights)
 
-    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+    return _answer(task, _by_picture(task, draw, batch), upsample, rectify)
 
 
 def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
@@ -80,7 +80,7 @@ def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True,
     def formula(maps, slopes):
         # α is written as 1 / (2 + S·g): g² and g³ of a small gradient are below what float32 can hold.
         alpha = tf.math.divide_no_nan(1.0, 2.0 + tf.reduce_sum(maps, (1, 2), keepdims=True) * slopes)
-        return _weighted(maps, tf.reduce_sum(alpha * tf.nn.relu(slopes), (1, 2)))
+        return tf.einsum("bhwk,bk->bhw", maps, tf.reduce_sum(alpha * tf.nn.relu(slopes), (1, 2)))
 
     return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
@@ -120,7 +120,8 @@ def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     """
 
     def formula(maps, slopes):
-        return _weighted(maps, tf.math.divide_no_nan(tf.reduce_sum(maps * slopes, (1, 2)), tf.reduce_sum(maps, (1, 2))))
+        weights = tf.math.divide_no_nan(tf.reduce_sum(maps * slopes, (1, 2)), tf.reduce_sum(maps, (1, 2)))
+        return tf.einsum("bhwk,bk->bhw", maps, weights)
 
     return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
@@ -146,12 +147,12 @@ def finer_cam(
     if callable(target):
         raise ValueError("Finer-CAM compares classes, and a function has none: use cam.grad_cam with this function.")
     gamma = checks.real(gamma, "gamma", least=0)
-    task, layers = _prepare(model, images, target, layer, resolve=np.ndim(compare) > 0)
+    task = _prepare(model, images, target, layer, resolve=np.ndim(compare) > 0)
     count, listed = _rivals(model, compare, task.targets)
     # What is compared, and how strongly, travels with each picture: one compiled function serves them all.
     rows = np.c_[task.targets, np.tile(np.r_[gamma, count, listed], (len(task.images), 1))].astype("float32")
     task = task._replace(score=_apart, key=_apart, targets=rows)
-    return _answer(task, _maps(task, layers, "finer_cam", _averaged, batch), upsample, rectify)
+    return _answer(task, _maps(task, "finer_cam", _averaged, batch), upsample, rectify)
 
 
 def _rivals(model, compare, targets):
@@ -199,7 +200,7 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
     Returns, raises: as `grad_cam`.
     """
-    task, layers = _prepare(model, images, _no_class if target is None else target, layer)
+    task = _prepare(model, images, _no_class if target is None else target, layer)
 
     def draw(_row, _name, maps):
         places = maps.reshape(-1, maps.shape[-1])
@@ -212,7 +213,7 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
         sign = -1.0 if projected @ np.square(places).sum(1) < 0 else 1.0
         return sign * projected.reshape(maps.shape[:2])
 
-    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+    return _answer(task, _by_picture(task, draw, batch), upsample, rectify)
 
 
 def _no_class(outputs):
@@ -246,9 +247,9 @@ def score_cam(
 
     Returns, raises: as `grad_cam`. Refused are `channels` below 1 or above what there is, a baseline of another shape.
     """
-    task, layers = _prepare(model, images, target, layer, resolve=True)
+    task = _prepare(model, images, target, layer, resolve=True)
     behind, size = shared.baseline(task, baseline), task.images.shape[1:3]
-    for name in layers:
+    for name in task.layers:
         count = trace(task.model).tensor(name).shape[-1]
         if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
             raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
@@ -272,7 +273,7 @@ def score_cam(
         weights = np.exp(weights - weights.max())
         return maps[..., kept] @ (weights / weights.sum())
 
-    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+    return _answer(task, _by_picture(task, draw, batch), upsample, rectify)
 
 
 def ablation_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16, progress=True):
@@ -288,8 +289,8 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
     Returns, raises: as `grad_cam`. Zeros where y is exactly zero.
     """
-    task, layers = _prepare(model, images, target, layer, resolve=True)
-    return _answer(task, {name: _ablation(task, name, batch, progress) for name in layers}, upsample, rectify)
+    task = _prepare(model, images, target, layer, resolve=True)
+    return _answer(task, {name: _ablation(task, name, batch, progress) for name in task.layers}, upsample, rectify)
 
 
 def _ablation(task, layer, batch, progress):
@@ -329,46 +330,40 @@ def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
 
 
 def _prepare(model, images, target, layer, resolve=False):
-    """The task, and the names of the layers that are looked at."""
+    """The task, with the layers that are looked at."""
     given = layer if isinstance(layer, (list, tuple)) else [layer]
     if not given:
         raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
-    try:
-        layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
-    except ValueError:
-        engine.as_batch(model, images)  # a network of no pictures is to be said before a layer that is missing
-        raise
-    return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers
+    return shared.prepare(model, images, target, layers=given, resolve=resolve)
 
 
 def _by_gradient(formula, model, images, target, layer, upsample, rectify, batch):
     """The answer of a method whose maps `(B, h, w)` are `formula(A, g)`, tensors `(B, h, w, K)` both."""
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _maps(task, layers, formula.__qualname__, formula, batch), upsample, rectify)
+    task = _prepare(model, images, target, layer)
+    return _answer(task, _maps(task, formula.__qualname__, formula, batch), upsample, rectify)
 
 
-def _maps(task, layers, name, formula, batch):
+def _maps(task, name, formula, batch):
     """Maps `{layer: (B, h, w)}` by `formula(A, g)`, in the pass that makes A and g."""
     shell = task.shell
 
     def maps(x, targets):
-        _, activations, slopes = shared.layer_gradients(shell, layers)(x, targets)
-        return {name: formula(activations[name], slopes[name]) for name in layers}
+        _, activations, slopes = shared.layer_gradients(shell, shell.layers)(x, targets)
+        return {name: formula(activations[name], slopes[name]) for name in shell.layers}
 
-    return task.run(shared.compiled(task, (name, layers), maps), batch=batch)
+    return task.run(shared.compiled(task, (name, task.layers), maps), batch=batch)
 
 
 def _averaged(maps, slopes):
     """Grad-CAM's formula: a channel has the mean of its gradient as its weight."""
-    return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
+    return tf.einsum("bhwk,bk->bhw", maps, tf.reduce_mean(slopes, (1, 2)))
 
 
-def _by_picture(task, layers, draw, batch):
+def _by_picture(task, draw, batch):
     """Maps `{layer: (B, h, w)}` by `draw(row, layer, A)`, with A `(h, w, K)` what the layer makes of that picture."""
-    network = submodels.activations(task.model, layers)
-    found = {name: [] for name in layers}
+    network, found = submodels.activations(task.model, task.layers), {name: [] for name in task.layers}
     for chunk in engine.stream(network, task.images, batch=batch):
-        for name in layers:
+        for name in task.layers:
             for maps in chunk[name]:
                 found[name].append(draw(len(found[name]), name, maps))
     return {name: np.stack(maps) for name, maps in found.items()}
@@ -404,11 +399,6 @@ def class_weights(model, layer):
             "works with any head, or cam.hires_cam, whose signed map adds up to the score where the head is linear."
         )
     return kernel
-
-
-def _weighted(maps, weights):
-    """Σ_k w_k · A_k for `(B, h, w, K)` and `(B, K)`."""
-    return tf.einsum("bhwk,bk->bhw", maps, weights)
 
 
 def _answer(task, found, upsample, rectify):

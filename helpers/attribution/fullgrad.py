@@ -142,18 +142,14 @@ def _remainders(call, table):
             with tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
                 outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
             linear = [tangent.jvp(y) for y in outputs]
-        except (TypeError, NotImplementedError, LookupError) as error:  # a loop, an operation without a derivative
-            raise _unknown_bias(call) from error
-    if None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
-        raise _unknown_bias(call)
+        except (TypeError, NotImplementedError, LookupError):  # a loop, an operation without a derivative
+            linear = None
+    if linear is None or None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
+        raise ValueError(
+            f"Layer {call.name!r} ({type(operation).__name__}): TensorFlow cannot compute its linear part, so what its "
+            "bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
+        )
     return [y if part is None else y - part for y, part in zip(outputs, linear, strict=True)]
-
-
-def _unknown_bias(call):
-    return ValueError(
-        f"Layer {call.name!r} ({type(call.operation).__name__}): TensorFlow cannot compute its linear part, so what "
-        "its bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
-    )
 
 
 def map_of(task):

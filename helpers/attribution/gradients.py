@@ -126,8 +126,7 @@ def smoothgrad(
         noise: standard deviation, as a share of the range (largest minus smallest pixel) of each picture.
         squared: average the squares instead (Hooker et al., "A Benchmark for Interpretability Methods", 2019): large
             where the attribution is large in many copies, whatever its sign.
-        seed: of the noise.
-        batch, progress: pictures computed at a time; show a bar.
+        seed, batch, progress: of the noise; pictures computed at a time; show a bar.
         **options: for `base`.
 
     Returns, raises: float32 of the shape that `base` gives; with `noise=0` what it itself gives (or its square).

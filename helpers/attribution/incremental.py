@@ -273,7 +273,7 @@ def _is_exact(task, found):
     maps = clean(task, found)(picture)
     sample = found.rows[np.unique(np.linspace(1, len(found.rows) - 1, 16).astype(int))]
     try:
-        again = tf.function(lambda *given: changed_maps(graph, found, *given))(maps, picture, sample)
+        again = tf.function(lambda *given: changed_maps(graph, found, *given), autograph=False)(maps, picture, sample)
     except (ValueError, tf.errors.InvalidArgumentError):  # an operation that takes maps of one size only
         return False
     return float(tf.reduce_max(tf.abs(again - maps[-1]))) <= TOLERANCE * float(tf.reduce_max(tf.abs(maps[-1])))

@@ -110,17 +110,15 @@ def occlusion(
             has become nearly all; the same to 1e-4. `"auto"` does so where it is exact and pays, a name says after
             which layer, None never does.
         return_classes: return `Occlusion`, which also has the score and the most probable class at each position.
-        seed: of the noise.
+        seed, progress: of the noise; show a bar for each picture.
         batch: windows computed at a time, and so many more as a resumed one needs less.
-        progress: show a bar for each picture.
 
     Returns:
         `(B, H, W)` float32, signed, in units of the score; or `Occlusion`.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, a patch larger than the picture, a stride larger than the patch,
-            an unknown fill, a layer where the network cannot be resumed, `return_classes` for a model that does not
-            put out classes.
+        ValueError: what `shared.prepare` refuses, a patch larger than the picture, a stride larger than the patch, an
+            unknown fill, a layer where it cannot be resumed, `return_classes` of what does not put out classes.
     """
     task = shared.prepare(model, images, target)
     windows = Windows.over(task.images.shape[1:3], patch, stride)

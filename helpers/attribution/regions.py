@@ -36,7 +36,10 @@ def xrai(model, images, target=None, *, baseline=None, segments=None, batch=16, 
         ends = (end(task.images, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
         baseline = [np.broadcast_to(end, task.images.shape) for end in ends]
     if segments is not None:
-        segments = checked(segments, task.images.shape[1:3])
+        segments, size = np.asarray(segments), task.images.shape[1:3]
+        if segments.dtype != bool or segments.shape[1:] != size or not len(segments):
+            given = f"segments has shape {segments.shape} and type {segments.dtype}"
+            raise ValueError(f"{given}: give bool masks (N, {size[0]}, {size[1]}).")
     options |= {"baseline": baseline, "batch": batch, "progress": progress}
     found = integrated_gradients(model, task.images, task.targets if task.key is None else target, **options)
     masks = map(overlapping_segments, task.images) if segments is None else [segments] * len(found)
@@ -60,16 +63,6 @@ def overlapping_segments(picture):
         labels = pictures.resize(labels.astype("float32"), size, method="nearest").astype(int)
         masks += [cv2.dilate((labels == label).astype("uint8"), disk).astype(bool) for label in np.unique(labels)]
     return np.stack(masks)
-
-
-def checked(masks, size):
-    """The reader's masks as bool `(N, H, W)`."""
-    masks = np.asarray(masks)
-    if masks.dtype != bool or masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
-        raise ValueError(
-            f"segments has shape {masks.shape} and type {masks.dtype}: give bool masks (N, {size[0]}, {size[1]})."
-        )
-    return masks
 
 
 def ranked(attribution, masks):

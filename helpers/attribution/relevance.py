@@ -255,11 +255,10 @@ def _forward(graph, pictures, calls=None):
 
 
 def _walk(graph, steps, values, start, back):
-    """Signals at the outputs, carried to every tensor before them; where paths meet, they add up.
+    """`{id of the symbolic tensor: signal}`: those at the outputs, `start`, carried back to every tensor before them.
 
-    `start` are the signals of the outputs of the network, `values` those of `_forward`, and `back(step, inputs, output,
-    signal at the output)` lists the signals for each input. What comes back is `{id of the symbolic tensor: signal}`,
-    without tensors that no output depends on.
+    `values` are those of `_forward`, and `back(step, inputs, output, signal at the output)` lists the signals for each
+    input. Where paths meet they add up, and what no output depends on has none.
     """
     signals = {}
 

@@ -193,25 +193,22 @@ def epsilon(layer, x, relevance, options):
 
 def zplus(layer, x, relevance, options):
     """Positive contributions only."""
-    return _by_sign(layer, x, relevance, _signs(layer.kernel), _signs(layer.bias)[0], options)
+    return _by_sign(layer, x, [relevance], _signs(layer.kernel), _signs(layer.bias), options)
 
 
 def alpha_beta(layer, x, relevance, options):
     """α times positive contributions, minus β times negative ones."""
-    (up, down), (bias_up, bias_down) = _signs(layer.kernel), _signs(layer.bias)
-    excitation = _by_sign(layer, x, options.alpha * relevance, (up, down), bias_up, options)
-    return excitation - _by_sign(layer, x, options.beta * relevance, (down, up), bias_down, options)
+    relevances = [options.alpha * relevance, -options.beta * relevance]
+    return _by_sign(layer, x, relevances, _signs(layer.kernel), _signs(layer.bias), options)
 
 
 def gamma(layer, x, relevance, options):
     """Contributions of the unit's own sign count 1 + γ times."""
-    up, down = (layer.kernel + options.gamma * part for part in _signs(layer.kernel))
-    bias_up, bias_down = (layer.bias + options.gamma * part for part in _signs(layer.bias))
+    kernels, biases = ([own + options.gamma * part for part in _signs(own)] for own in (layer.kernel, layer.bias))
     if options.rectified:
-        return _by_sign(layer, x, relevance, (up, down), bias_up, options)
-    above, below = (tf.where(chosen, relevance, 0.0) for z in [layer(x)] for chosen in (z > 0, z < 0))
-    excitation = _by_sign(layer, x, above, (up, down), bias_up, options)
-    return excitation + _by_sign(layer, x, below, (down, up), bias_down, options)
+        return _by_sign(layer, x, [relevance], kernels, biases, options)
+    relevances = [tf.where(chosen, relevance, 0.0) for z in [layer(x)] for chosen in (z > 0, z < 0)]
+    return _by_sign(layer, x, relevances, kernels, biases, options)
 
 
 def composite(layer, x, relevance, options):
@@ -248,14 +245,16 @@ def _signs(x):
     return tf.nn.relu(x), -tf.nn.relu(-x)
 
 
-def _by_sign(layer, x, relevance, kernels, bias, options):
-    """Relevance shared by z = x⁺ · the one kernel + x⁻ · the other + bias."""
-    parts = [x] if options.nonnegative else _signs(x)
+def _by_sign(layer, x, relevances, kernels, biases, options):
+    """One relevance shared by z = x⁺ · one kernel + x⁻ · the other + bias, and if there is another, the other way."""
+    parts, found = [x] if options.nonnegative else list(_signs(x)), []
+    for relevance, order, bias in zip(relevances, (kernels, kernels[::-1]), biases, strict=False):
 
-    def z(*parts):
-        return tf.add_n([layer.apply(*pair) for pair in zip(parts, kernels, strict=False)]) + bias
+        def z(*parts, order=order, bias=bias):
+            return tf.add_n([layer.apply(*pair) for pair in zip(parts, order, strict=False)]) + bias
 
-    return tf.add_n(share(z, list(parts), relevance))
+        found.append(tf.add_n(share(z, parts, relevance)))
+    return tf.add_n(found)
 
 
 def redistribute(step, inputs, relevance, rule, first, options):

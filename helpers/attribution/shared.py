@@ -29,6 +29,7 @@ class Task(NamedTuple):
     score: Callable  # (outputs, targets) → (B,) float32 tensor: what is explained
     single: bool  # one picture without a batch axis was given
     key: Any  # the reader's function, or None: what compiled functions depend on, besides the network
+    layers: tuple  # names of the layers that the method looks at
 
     @property
     def shell(self):
@@ -56,7 +57,7 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
         target: None (each picture's own answer: the class that is the most probable; of one sigmoid the output, or
             where it is below 0.5 its negative; of any other one output that output), an int (that output), one int
             for each picture, or a function `outputs → (B,)` of what the model puts out, in TensorFlow operations.
-        layers: names of layers that the method looks at. If folding changes what one puts out, nothing is folded.
+        layers: that the method looks at (`spatial_layer`). If folding changes what one puts out, nothing is folded.
         resolve: False leaves `target=None` to the pass itself (`OWN`), which spares a method of one pass another one.
 
     Raises:
@@ -64,6 +65,7 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
             each picture, an int for a model without one row of numbers for each picture.
     """
     batch, single = engine.as_batch(model, images)
+    layers = tuple(dict.fromkeys(spatial_layer(model, layer) for layer in layers))
     network, changed = folding.following(model)
     if changed and layers:
         graph = trace(model)
@@ -71,13 +73,13 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     network = _of_floats(network, batch)
     if callable(target):
         check_function(model, target)
-        return Task(network, batch, np.zeros(len(batch), "int32"), score_of(target), single, target)
+        return Task(network, batch, np.zeros(len(batch), "int32"), score_of(target), single, target, layers)
     targets = check(model, target, len(batch))
     binary = target is None and one_sigmoid(model)
     if binary or target is None and resolve:
         outputs = only(engine.run(network, batch))
         targets = np.where(outputs[:, 0] < 0.5, AGAINST, 0) if binary else outputs.argmax(-1)
-    return Task(network, batch, targets.astype("int32"), logit, single, None)
+    return Task(network, batch, targets.astype("int32"), logit, single, None, layers)
 
 
 def _of_floats(model, batch):
