@@ -22,9 +22,6 @@ __all__ += ["gradient_x_input", "guided_backprop", "guided_integrated_gradients"
 __all__ += ["smoothgrad", "vargrad", "xrai"]
 
 
-# One pass
-
-
 def saliency(model, images, target=None, *, batch=16, progress=False):
     """The gradient: by how much the score rises for each unit that a pixel rises, to first order.
 
@@ -95,9 +92,6 @@ def _one_pass(model, images, target, batch, progress, rule=None):
 def _backward(task, rule=None):
     """The pass `shared.gradients`, of the network with a rule for its ReLUs if there is one."""
     return shared.gradients(task._replace(model=submodels.relu_rule(task.model, rule)) if rule else task)
-
-
-# Many noisy copies
 
 
 def smoothgrad(
