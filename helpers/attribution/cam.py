@@ -221,18 +221,9 @@ def _no_class(outputs):
 
 
 def score_cam(
-    model,
-    images,
-    target=None,
-    *,
-    layer=None,
-    upsample=True,
-    rectify=True,
-    channels=None,
-    baseline=0.0,
-    batch=16,
+    model, images, target=None, *, layer=None, upsample=True, rectify=True, channels=None, baseline=0.0, batch=16,
     progress=True,
-):
+):  # fmt: skip
     """Which channels, used as a window on the picture, keep the class? (Wang et al. 2020, arXiv:1910.01279)
 
     Each map A_k, enlarged and scaled to 0…1, is a mask M_k on the picture x; w = softmax over k of the scores of

@@ -95,19 +95,9 @@ def _backward(task, rule=None):
 
 
 def smoothgrad(
-    model,
-    images,
-    target=None,
-    *,
-    base=saliency,
-    samples=50,
-    noise=0.15,
-    squared=False,
-    seed=0,
-    batch=16,
-    progress=True,
-    **options,
-):
+    model, images, target=None, *, base=saliency, samples=50, noise=0.15, squared=False, seed=0, batch=16,
+    progress=True, **options,
+):  # fmt: skip
     """The mean attribution of many noisy copies of the picture: what flickers from pixel to pixel averages out.
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise" (2017): mean over z of base(x + z), z normal.

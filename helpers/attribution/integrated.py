@@ -23,19 +23,9 @@ LOUD = 0.05  # a gap above this is warned of
 
 
 def integrated_gradients(
-    model,
-    images,
-    target=None,
-    *,
-    baseline=0.0,
-    steps="auto",
-    method="midpoint",
-    max_steps=256,
-    tolerance=0.01,
-    return_gap=False,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, baseline=0.0, steps="auto", method="midpoint", max_steps=256, tolerance=0.01,
+    return_gap=False, batch=16, progress=True,
+):  # fmt: skip
     """What each pixel adds to the score on the straight way from a baseline to the picture.
 
     Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (2017):
@@ -90,18 +80,9 @@ def _answer(task, found, changes, return_gap):
 
 
 def blur_integrated_gradients(
-    model,
-    images,
-    target=None,
-    *,
-    max_sigma=50.0,
-    steps="auto",
-    max_steps=256,
-    tolerance=0.01,
-    return_gap=False,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, max_sigma=50.0, steps="auto", max_steps=256, tolerance=0.01, return_gap=False,
+    batch=16, progress=True,
+):  # fmt: skip
     """What each pixel adds to the score while a blurred picture becomes sharp.
 
     Xu, Venugopalan and Sundararajan, "Attribution in Scale and Space" (2020): the gradient integrated along the
@@ -148,18 +129,9 @@ def _sharpening(picture, target, max_sigma):
 
 
 def guided_integrated_gradients(
-    model,
-    images,
-    target=None,
-    *,
-    baseline=0.0,
-    steps=200,
-    fraction=0.25,
-    max_distance=0.02,
-    return_gap=False,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, baseline=0.0, steps=200, fraction=0.25, max_distance=0.02, return_gap=False,
+    batch=16, progress=True,
+):  # fmt: skip
     """What each pixel adds to the score on a way that first changes the pixels that matter least.
 
     Kapishnikov et al., "Guided Integrated Gradients" (2021): at each step those pixels move on whose gradients are

@@ -12,21 +12,9 @@ from . import masking, shared
 
 
 def meaningful_perturbation(
-    model,
-    images,
-    target=None,
-    *,
-    fill="blur",
-    cells=None,
-    steps=200,
-    learning_rate=0.1,
-    area=1.0,
-    smoothness=1.0,
-    jitter=4,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, fill="blur", cells=None, steps=200, learning_rate=0.1, area=1.0, smoothness=1.0,
+    jitter=4, seed=0, batch=16, progress=True,
+):  # fmt: skip
     """What is the smallest part whose removal takes the score away? A mask, learned by gradient descent.
 
     Fong and Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation" (2017), deletion game.

@@ -81,19 +81,9 @@ class Occlusion(NamedTuple):
 
 
 def occlusion(
-    model,
-    images,
-    target=None,
-    patch=None,
-    stride=None,
-    fill="mean",
-    *,
-    resume="auto",
-    return_classes=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, patch=None, stride=None, fill="mean", *, resume="auto", return_classes=False, seed=0,
+    batch=16, progress=True,
+):  # fmt: skip
     """Which parts does the score need? Cover one after the other with a patch, and see how far the score drops.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014). With x_w the picture x with

@@ -8,21 +8,9 @@ from . import masking, shared
 
 
 def rise(
-    model,
-    images,
-    target=None,
-    *,
-    masks=1000,
-    cells=7,
-    p=0.5,
-    fill=0.0,
-    shift=True,
-    interpolate=True,
-    return_error=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, masks=1000, cells=7, p=0.5, fill=0.0, shift=True, interpolate=True,
+    return_error=False, seed=0, batch=16, progress=True,
+):  # fmt: skip
     """Which pixels are visible when the score is high? Show random parts of the picture, and average.
 
     Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models" (2018). With random

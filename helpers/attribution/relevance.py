@@ -25,20 +25,9 @@ _NODES = 32  # of the integral over the outputs in deep_lift: exact to 1e-5 also
 
 
 def lrp(
-    model,
-    images,
-    target=None,
-    *,
-    rule="composite",
-    first="auto",
-    epsilon=1e-6,
-    gamma=0.25,
-    alpha=2.0,
-    beta=1.0,
-    limits=None,
-    layers=None,
-    batch=16,
-):
+    model, images, target=None, *, rule="composite", first="auto", epsilon=1e-6, gamma=0.25, alpha=2.0, beta=1.0,
+    limits=None, layers=None, batch=16,
+):  # fmt: skip
     """Layer-wise relevance propagation: how the score of a class is made up of contributions of the pixels.
 
     Starts with R = the class's logit and hands it from each layer to the one before (Bach et al. 2015). Each unit k

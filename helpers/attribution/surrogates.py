@@ -30,21 +30,9 @@ def _explained(fit, task, segments, count, fill, seed, return_segments, batch, p
 
 
 def lime(
-    model,
-    images,
-    target=None,
-    *,
-    segments="slic",
-    count=50,
-    samples=1000,
-    fill="mean",
-    kernel_width=0.25,
-    alpha=0.01,
-    return_segments=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, segments="slic", count=50, samples=1000, fill="mean", kernel_width=0.25, alpha=0.01,
+    return_segments=False, seed=0, batch=16, progress=True,
+):  # fmt: skip
     """Which segments push the score up? Fit a linear model to the network, on variants of this one picture.
 
     Ribeiro, Singh and Guestrin, "Why Should I Trust You?" (2016). A variant z ∈ {0, 1}^S shows some of the S segments,
@@ -87,19 +75,9 @@ def lime(
 
 
 def kernel_shap(
-    model,
-    images,
-    target=None,
-    *,
-    segments="slic",
-    count=50,
-    samples=2000,
-    fill="mean",
-    return_segments=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, segments="slic", count=50, samples=2000, fill="mean", return_segments=False, seed=0,
+    batch=16, progress=True,
+):  # fmt: skip
     """What is each segment's fair share of the score? Shapley values, by a weighted linear regression.
 
     Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions" (2017). Segments join the picture one by
