@@ -51,25 +51,18 @@ def meaningful_perturbation(
         words = f"nothing to remove from pictures {idle.tolist()}: their score is not above that of their fill."
         warnings.warn(f"There is {words}", stacklevel=2)
     moves = np.random.default_rng(seed).integers(-jitter, jitter + 1, (steps, 2)).astype("int32")
-    given = task.images, fills, task.targets, clean, filled
-    masks = _descended(task, given, cells, moves, weights, batch, progress)
-    masks[idle] = 1
-    return task.answer(1 - _enlarged(masks, size))
-
-
-def _descended(task, given, cells, moves, weights, batch, progress):
-    """The masks `(B, *cells)` after one step of Adam for each move, all pictures of a batch in one pass."""
-    step, masks = _descent(task, task.images.shape[1:3]), np.ones((len(task.images), *cells), "float32")
+    step, masks = _descent(task, size), np.ones((len(task.images), *cells), "float32")
     chunks = [slice(first, first + batch) for first in range(0, len(masks), batch)]
-    with tqdm(total=len(moves) * len(chunks), desc="meaningful perturbation", disable=not progress, leave=False) as bar:
+    with tqdm(total=steps * len(chunks), desc="meaningful perturbation", disable=not progress, leave=False) as bar:
         for chunk in chunks:
-            rows = [tf.constant(values[chunk]) for values in given]
+            rows = [tf.constant(values[chunk]) for values in (task.images, fills, task.targets, clean, filled)]
             state = tf.stack([masks[chunk], 0 * masks[chunk], 0 * masks[chunk]])
             for number, move in enumerate(moves):
                 state = step(*rows, state, tf.constant(number + 1.0), tf.constant(move), *weights)
                 bar.update()
             masks[chunk] = state[0]
-    return masks
+    masks[idle] = 1
+    return task.answer(1 - _enlarged(masks, size))
 
 
 def _enlarged(masks, size):

@@ -71,7 +71,14 @@ def lrp(
     """
     if first == "auto":
         first = "flat" if rule == "composite" else None
-    numbers = _checked(rule, first, epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta)
+    if not callable(rule):
+        checks.choose(rule, RULES, "rule", "Or give a function (layer, x, relevance, options).")
+    if first is not None and not callable(first):
+        checks.choose(first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
+    given = {"epsilon": epsilon, "gamma": gamma, "alpha": alpha, "beta": beta}
+    numbers = [checks.real(value, name, least=0) for name, value in given.items()]
+    if abs(alpha - beta - 1) > 1e-6:
+        raise ValueError(f"{alpha=}, {beta=}: alpha − beta must be 1, or relevance would come from nowhere.")
     return _propagate(model, images, target, rule, first, numbers, limits, layers, batch)
 
 
@@ -147,17 +154,6 @@ def _tell_gap(pixels, scores):
             "target function has a bend (a maximum, a threshold) that the average of its gradients does not hit.",
             stacklevel=3,
         )
-
-
-def _checked(rule, first, **numbers):
-    if not callable(rule):
-        checks.choose(rule, RULES, "rule", "Or give a function (layer, x, relevance, options).")
-    if first is not None and not callable(first):
-        checks.choose(first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
-    epsilon, gamma, alpha, beta = (checks.real(value, name, least=0) for name, value in numbers.items())
-    if abs(alpha - beta - 1) > 1e-6:
-        raise ValueError(f"{alpha=}, {beta=}: alpha − beta must be 1, or relevance would come from nowhere.")
-    return epsilon, gamma, alpha, beta
 
 
 def _propagate(model, images, target, rule, first, numbers, limits, layers, batch, positive=False):
