@@ -238,6 +238,7 @@ def test_baselines(functional):
     one = zoo.pictures(1)[0]
     assert (shared.baseline(task) == 0).all()
     assert (shared.baseline(task, 7) == 7).all()
+    assert (shared.baseline(task, [1, 2, 3]) == [1, 2, 3]).all()
     np.testing.assert_array_equal(shared.baseline(task, one)[1], one)
     np.testing.assert_array_equal(shared.baseline(task, zoo.pictures(2)), zoo.pictures(2))
     for wrong, message in ((np.zeros((8, 8, 3)), "has shape"), (np.nan, "NaN")):

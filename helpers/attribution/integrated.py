@@ -34,8 +34,8 @@ def integrated_gradients(
 
     Args:
         model, images, target: as `saliency`.
-        baseline: where the way begins, a picture that tells nothing: a number, a colour, one picture, one for each; or
-            a list of such, over which the attribution is averaged.
+        baseline: where the way begins, a picture that tells nothing: a number, an array of one colour, one picture, or
+            one for each; or a list of such, over which the attribution is averaged.
         steps: `"auto"` places gradients where the score bends, until the gap is at most `tolerance`; an int takes so
             many at places that do not depend on the picture.
         method: those places, `"midpoint"` or `"gauss_legendre"`.
