@@ -369,7 +369,7 @@ PRECISIONS += [(policy, method) for policy in ("float64", "mixed_bfloat16") for 
 
 @pytest.mark.parametrize(("policy", "method"), PRECISIONS, ids=lambda one: getattr(one, "__name__", one))
 def test_every_precision_of_keras(method, policy):
-    found, wanted = run(method, common(keras.DTypePolicy(policy)), photographs(), 1), answer_of_small(method)
+    found, wanted = run(method, common(policy), photographs(), 1), answer_of_small(method)
     if method is gradients.guided_integrated_gradients:  # of two pixels it takes that with the smaller gradient first
         found, wanted = found.sum((1, 2, 3)), wanted.sum((1, 2, 3))
     same(found, wanted, PRECISION[policy])
