@@ -172,10 +172,10 @@ def layer_gradients(task, layers):
     Nothing before the first of the layers is differentiated, and the network need not have a bottleneck there.
     """
     task, layers = task.shell, tuple(layers)
-    graph = trace(task.model)
-    stops = sorted({graph.index(name) + 1 for name in layers} | {len(graph.calls)})
 
     def backward(x, targets):
+        graph = trace(task.model)
+        stops = sorted({graph.index(name) + 1 for name in layers} | {len(graph.calls)})
         values = {id(only(graph.inputs)): tf.cast(x, only(graph.inputs).dtype)}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for start, stop in itertools.pairwise([0, *stops]):  # what is watched as it is made has a gradient
