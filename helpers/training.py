@@ -87,9 +87,8 @@ class Snapshots(keras.callbacks.Callback):
         self.weights = {name: [] for name in self._layers}
         if self.probe is not None:
             maps = [call.name for call in chosen if self.layers is not None or taps.is_spatial(call.outputs)]
-            self._probe_batch, single = engine.as_batch(model, self.probe)
-            if not single:
-                raise ValueError(f"The probe is one picture (H, W, C), and this has shape {self.probe.shape}.")
+            self._probe_batch, is_single = engine.as_batch(model, self.probe)
+            checks.single(self._probe_batch, is_single, "probe=")
             self._probe_model = units.probe(model, maps) if maps else None
             self.activations = {name: [] for name in maps}
         self._watched = model
@@ -174,9 +173,8 @@ def _rerun(snapshots, layer, picture):
             f"Layer {layer!r} depends on weights that were not kept, such as {missing[0]!r}, so only the probe can be "
             "looked at. training.Snapshots(layers=None) keeps the weights of all layers."
         )
-    batch, single = engine.as_batch(snapshots.model, picture)
-    if not single:
-        raise ValueError(f"One picture (H, W, C) is looked at, and this has shape {np.shape(picture)}.")
+    batch, is_single = engine.as_batch(snapshots.model, picture)
+    checks.single(batch, is_single, "activation_evolution")
     network, kept = _up_to(snapshots, layer), []
     variables = network.trainable_variables, network.non_trainable_variables
     for index in range(len(snapshots.steps)):

@@ -259,7 +259,7 @@ def test_errors_in_words():
         fit(model, training.Snapshots(layers=["comv"]))
     with pytest.raises(ValueError, match="4 × 4 × 1"):
         fit(model, training.Snapshots(probe=PROBE[:4, :4]))
-    with pytest.raises(ValueError, match="one picture"):
+    with pytest.raises(ValueError, match="One picture"):
         fit(model, training.Snapshots(probe=IMAGES[:2]))
     for wrong in ([1, -2], [1, 2.0], 2.5, "all", [True]):
         with pytest.raises(ValueError, match="whole number"):

@@ -8,6 +8,8 @@ from functools import cache
 
 import numpy as np
 
+from .. import checks
+
 LARGEST = 10_000_000  # numbers in an answer: more would take long to convert, or kill the kernel
 
 
@@ -60,7 +62,7 @@ def word(compute):
     def accept(answer):
         if not isinstance(answer, str):
             raise TypeError(f"The answer is a text in quotes, such as 'panda'; this is {kind_of(answer)}.")
-        return _plain(answer) == _plain(compute())
+        return checks.plain(answer) == checks.plain(compute())
 
     return accept
 
@@ -128,7 +130,3 @@ def kind_of(answer):
         return f"an array of shape {answer.shape}"
     name = type(answer).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _plain(text):
-    return " ".join(text.casefold().replace("_", " ").split())

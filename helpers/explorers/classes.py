@@ -67,9 +67,9 @@ class Classes:
 
     def find(self, words):
         """The class that a reader has typed, by its name or its number. Raises a `ValueError` if there is none."""
-        known = {_plain(name): index for index, name in reversed(list(enumerate(self.names)))}
-        if _plain(words) in known:
-            return known[_plain(words)]
+        known = {checks.plain(name): index for index, name in reversed(list(enumerate(self.names)))}
+        if checks.plain(words) in known:
+            return known[checks.plain(words)]
         if words.isdecimal() and int(words) < len(self.names):
             return int(words)
         how = f"Or give the number of a class, 0 to {len(self.names) - 1}."
@@ -84,10 +84,6 @@ def _left_to_apply(model, output):
     except ValueError:  # a layer of the reader's own, of which the last step cannot be told
         return None
     return "softmax" if kinds.activation(trace(model).maker(output)) else None
-
-
-def _plain(name):
-    return " ".join(name.casefold().replace("_", " ").split())
 
 
 def _no(outputs):

@@ -101,8 +101,7 @@ def switches(model, image, pool):
         pool: name of a `MaxPooling2D` layer; `ValueError` for any other.
     """
     pictures, _ = engine.as_batch(model, image)
-    if len(pictures) > 1:
-        raise ValueError(f"{len(pictures)} pictures are given: switches takes one, (H, W, C). Call it once for each.")
+    checks.single(pictures, len(pictures) == 1, "switches")
     pool, graph = taps.spatial(model, pool), trace(model)
     call = graph.calls[graph.index(pool)]
     layer = call.operation

@@ -215,14 +215,12 @@ def _by_value(model, objective):
 
 
 def _photograph(network, image):
-    pictures, single = engine.as_batch(network, image)
-    if not single:
-        raise ValueError(f"One picture (H, W, C) is dreamt at a time, and this has shape {np.shape(image)}.")
-    if pictures.min() < 0 or pictures.max() > 255:
-        raise ValueError(f"Pixels go from 0 to 255; these go from {pictures.min():.4g} to {pictures.max():.4g}.")
+    photograph = checks.single(*engine.as_batch(network, image), "deep_dream")
+    if photograph.min() < 0 or photograph.max() > 255:
+        raise ValueError(f"Pixels go from 0 to 255; these go from {photograph.min():.4g} to {photograph.max():.4g}.")
     own = "keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(1 / 255), model])"
-    refuse_shares(pictures, f"A network that takes 0 to 1 gets its preprocessing in front: {own}.")
-    return pictures[0]
+    refuse_shares(photograph, f"A network that takes 0 to 1 gets its preprocessing in front: {own}.")
+    return photograph
 
 
 def _check_size(network, size, tile=None):

@@ -126,8 +126,7 @@ def _build(model, layer, decode, shape, limits, numbers):
 def _checked_image(model, image, limits):
     """The picture as a batch of one."""
     batch, _ = engine.as_batch(model, image)
-    if len(batch) != 1:
-        raise ValueError(f"{len(batch)} pictures are given: invert takes one, (H, W, C). Call it once for each.")
+    checks.single(batch, len(batch) == 1, "invert")
     if limits[1] > 1:
         refuse_shares(batch, "If the model takes 0 to 1, give limits=(0, 1).")
     if batch.min() < limits[0] or batch.max() > limits[1]:
