@@ -325,6 +325,18 @@ def test_overlay_is_the_blend_of_picture_and_colour_table():
     assert images.overlay(NOISE, heatmap).dtype == np.uint8
 
 
+def test_an_overlay_that_fades_leaves_the_picture_alone_where_the_map_says_nothing():
+    grey = np.full((8, 24, 3), 100, "uint8")
+    rising = np.tile(np.arange(24.0), (8, 1))
+    expected = 100 + 0.6 * (rising / 23)[..., None] * (images.colorize(rising) - 100.0)
+    assert np.abs(images.overlay(grey, rising, 0.6, fade=True) - expected).max() <= 1
+    around_zero = rising - 11.5
+    drawn = images.overlay(grey, around_zero, 1, "RdBu_r", "symmetric", fade=True)
+    expected = 100 + abs(around_zero / 11.5)[..., None] * (images.colorize(around_zero, "RdBu_r", "symmetric") - 100.0)
+    assert np.abs(drawn - expected).max() <= 1 and np.abs(drawn[:, 11:13] - 100.0).max() < 10
+    assert (images.overlay(grey, np.zeros((8, 24)), 1, fade=True) == grey).all()
+
+
 def test_overlay_of_a_constant_map_is_the_low_end():
     for value in (0, 3.5, -2):
         assert np.abs(images.overlay(NOISE, np.full((4, 6), value), alpha=1) - TABLE[0]).max() <= 1

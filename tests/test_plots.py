@@ -95,6 +95,13 @@ def test_titles_for_columns_stand_above_the_first_row():
     assert [axis.get_title() for axis in figure.axes] == ["x", "y", "z", "", "", ""]
 
 
+def test_a_grid_has_no_room_left_between_its_rows():
+    figure = plots.grid([PHOTO] * 6, [LONG] * 3 + [""] * 3, columns=3, title=LONG)
+    figure.encoded()  # lays it out
+    above, below = (figure.axes[place].get_window_extent() for place in (0, 3))
+    assert 0 <= above.y0 - below.y1 < 0.1 * above.height
+
+
 def test_constant_maps_can_be_drawn():
     for figure in (plots.grid([np.zeros((3, 3))]), plots.sheet(np.ones((2, 3, 3)), shared=False)):
         assert all(low < high for low, high in clims(figure))
@@ -197,16 +204,16 @@ def test_overlays_are_those_of_images():
     first, *others = drawn(figure)
     assert (first.get_array() == PHOTO).all()
     for image, heatmap in zip(others, MAPS, strict=True):
-        assert (image.get_array() == images.overlay(PHOTO, heatmap)).all()
+        assert (image.get_array() == images.overlay(PHOTO, heatmap, 0.8, fade=True)).all()
     assert [axis.get_title() for axis in figure.axes] == ["the photograph", "a", "b", "c"]
 
 
 def test_overlays_on_one_scale_and_signed_overlays():
     limits = min(m.min() for m in MAPS), max(m.max() for m in MAPS)
     shared = drawn(plots.overlays(PHOTO, MAPS, shared=True))[1]
-    assert (shared.get_array() == images.overlay(PHOTO, MAPS[0], limits=limits)).all()
+    assert (shared.get_array() == images.overlay(PHOTO, MAPS[0], 0.8, limits=limits, fade=True)).all()
     signed = drawn(plots.overlays(PHOTO, [MAPS[0] - 0.5]))[1]
-    expected = images.overlay(PHOTO, MAPS[0] - 0.5, cmap=plots.DIVERGING, limits="symmetric")
+    expected = images.overlay(PHOTO, MAPS[0] - 0.5, 0.8, plots.DIVERGING, "symmetric", fade=True)
     assert (signed.get_array() == expected).all()
 
 
@@ -297,11 +304,15 @@ def test_nothing_is_cut_off(draw):
 
 def test_figure_shows_itself_once_and_leaves_nothing_open(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    monkeypatch.setattr("IPython.display.display", lambda bundle, metadata, raw: shown.append((bundle, metadata)))
     figure = plots.grid([images.sample("koala")])
     figure._ipython_display_()
-    (bundle,) = shown
-    assert set(bundle) == {"image/jpeg", "text/plain"} and "with 1 Axes" in bundle["text/plain"]
+    figure.large()._ipython_display_()
+    (bundle, plain), (large, metadata) = shown
+    assert set(bundle) == {"image/jpeg", "text/plain"} and "with 1 Axes" in bundle["text/plain"] and plain == {}
+    # Twice as many dots, in the same room.
+    assert images.load(large["image/jpeg"]).shape[1] // 2 == metadata["image/jpeg"]["width"]
+    assert metadata["image/jpeg"]["width"] == pytest.approx(images.load(bundle["image/jpeg"]).shape[1], abs=1)
     assert plt.get_fignums() == []
 
 

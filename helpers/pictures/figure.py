@@ -8,7 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-MAX_BYTES = 140_000  # what one picture may add to a notebook
+MAX_BYTES = 140_000  # what one picture may add to a notebook, unless it is `large`
+QUALITIES = (90, 85, 80, 70, 60, 50, 40)  # of a JPEG, tried until it is small enough
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
 STYLE = {
     "figure.dpi": 100,
@@ -27,26 +28,36 @@ STYLE = {
 class Picture(Figure):
     """A matplotlib figure that shows itself in a notebook, whatever the backend, in the format that suits it."""
 
+    density = 1
+
+    def large(self):
+        """The figure itself, from now on drawn with twice as many dots each way: for the two best of a notebook."""
+        self.density = 2
+        return self
+
     def encoded(self):
         """`(mime type, bytes)` of the figure."""
         FigureCanvasAgg(self)
-        drawn = io.BytesIO()
-        self.savefig(drawn, format="png", bbox_inches="tight", pad_inches=0.06)  # long labels are never cut off
-        return encoded(Image.open(drawn).convert("RGB"))
+        drawn, dots = io.BytesIO(), self.density * self.dpi
+        # "tight": long labels are never cut off
+        self.savefig(drawn, format="png", dpi=dots, bbox_inches="tight", pad_inches=0.06)
+        return encoded(Image.open(drawn).convert("RGB"), (90, 85) if self.density > 1 else QUALITIES)
 
     def _ipython_display_(self):
         from IPython.display import display
 
         mime, content = self.encoded()
-        display({mime: content, "text/plain": repr(self)}, raw=True)
+        width = Image.open(io.BytesIO(content)).width // self.density
+        metadata = {mime: {"width": width}} if self.density > 1 else {}
+        display({mime: content, "text/plain": repr(self)}, metadata=metadata, raw=True)
 
 
-def encoded(image):
+def encoded(image, qualities=QUALITIES):
     """`(mime type, bytes)` of a PIL image in RGB: the smaller of PNG (lines, flat colours) and JPEG (photographs)."""
-    lossless, content = _saved(image, "PNG"), _saved(image, "JPEG", quality=90)
+    lossless, content = _saved(image, "PNG"), _saved(image, "JPEG", quality=qualities[0])
     if len(lossless) < len(content):
         return "image/png", lossless
-    for quality in (80, 70, 60, 50, 40):
+    for quality in qualities[1:]:
         if len(content) > MAX_BYTES:
             content = _saved(image, "JPEG", quality=quality, optimize=True, progressive=True)
     return "image/jpeg", content

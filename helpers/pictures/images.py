@@ -15,7 +15,7 @@ __all__ = ["COMPOSITES", "FORMATS", "MAX_PIXELS", "animation", "batch", "coloriz
 __all__ += ["load", "masked", "masks", "overlay", "resize", "sample", "samples", "signed", "tile"]
 
 
-def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None):
+def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None, fade=False):
     """A map laid over its picture: `(1 − alpha)·picture + alpha·colours`, as uint8 of the picture's shape.
 
     The map is scaled to the picture. If it has other proportions, the network saw only the centred part that `batch`
@@ -26,14 +26,19 @@ def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None):
         heatmap: `(h, w)` of any size, `(B, h, w)` for a batch.
         alpha: 0 (the picture) to 1 (the map).
         cmap, limits: as in `colorize`; each map of a batch has its own scale unless `limits` gives numbers.
+        fade: True: `alpha` is that of the strongest values, and falls to 0 with them, so that where the map says
+            nothing the picture is neither darkened nor bleached. Of a scale around zero, that is where it is zero.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha!r}: it goes from 0 (the picture) to 1 (the map).")
 
     def blend(part, values):
-        scale = limits_of(values, limits)  # of the map itself, before it is scaled up or down
-        colours = colorize(resize(values, part.shape[:2]), cmap, scale)
-        return np.rint((1 - alpha) * part.astype(np.float32) + alpha * colours)
+        low, high = limits_of(values, limits)  # of the map itself, before it is scaled up or down
+        values = resize(values, part.shape[:2])
+        quiet = 0 if low == -high else low
+        weight = alpha * np.clip((values - quiet) / (high - quiet), -1, 1)[..., None] if fade else alpha
+        colours = colorize(values, cmap, (low, high))
+        return np.rint((1 - abs(weight)) * part.astype(np.float32) + abs(weight) * colours)
 
     return _laid_over(image, heatmap, blend)
 

@@ -67,12 +67,12 @@ def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, 
     side = min((width - margin) / columns, 3.2)
     titles = [wrapped(text, side) for text in titles] + [""] * (len(images) - len(titles))
 
-    heights = []
+    heights, lines = [], 0  # of the pictures alone: the layout takes the room for titles away from that
     for start in range(0, len(images), columns):
-        lines = max(text.count("\n") + bool(text) for text in titles[start : start + columns])
+        lines += max(text.count("\n") + bool(text) for text in titles[start : start + columns])
         tallest = max(image.shape[0] / image.shape[1] for image in images[start : start + columns])
-        heights.append(side * min(tallest, 1.5) + 0.16 * lines + 0.06)
-    drawing = figure(side * columns + margin, sum(heights), title)
+        heights.append(side * min(tallest, 1.5))
+    drawing = figure(side * columns + margin, sum(heights) + 0.16 * lines + 0.06 * count, title)
     axes = drawing.subplots(count, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axis in axes.flat:
         _bare(axis)
@@ -223,19 +223,19 @@ def filmstrip(frames, steps, shared=False, rows=None, **options):
     return sheet(tiles, len(frames), heads=heads, rows=rows, bar=shared, **options)
 
 
-def overlays(image, maps, titles=None, shared=False, alpha=0.5, **options):
-    """A photograph, and each map laid over it by `images.overlay`.
+def overlays(image, maps, titles=None, shared=False, alpha=0.8, **options):
+    """A photograph, and each map laid over it by `images.overlay`, fading where it is weak.
 
     Args:
         image, maps, titles: a photograph, maps `(h, w)` of any sizes, and a title for each.
         shared: True: all on one scale. False: each on its own.
-        alpha: 0 (the photograph) to 1 (the maps).
+        alpha: of the strongest values, 0 (the photograph) to 1 (the maps).
         options: those of `grid`.
     """
     suited, common = scale(np.concatenate([np.ravel(values) for values in maps]))
     limits = common if shared else "symmetric" if suited == DIVERGING else None
     cmap = options.pop("cmap", None) or suited
-    drawn = [pictures.overlay(image, values, alpha, cmap, limits) for values in maps]
+    drawn = [pictures.overlay(image, values, alpha, cmap, limits, fade=True) for values in maps]
     titles = ["the photograph", *_checked_labels(titles, len(drawn), "titles")]
     return grid([image, *drawn], titles, **options)
 
@@ -297,8 +297,9 @@ def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, widt
         raise ValueError(f"{len(labels)} labels for matrices of shape {values.shape[1:]}: they must be square and fit.")
     titles = _checked_labels(titles, len(values), "titles")
     suited, common = scale(values)
-    side, letters = min((width - 0.7) / len(values), 5), max(len(str(label)) for label in labels)
-    drawing = figure(side * len(values) + 0.7, side + 0.3 + 0.04 * letters, title)
+    names = 0.07 * max(len(str(label)) for label in labels) + 0.1  # inches, beside and below
+    side = min((width - 0.9 - names) / len(values), 5)
+    drawing = figure(side * len(values) + 0.9 + names, side + names + 0.2 * any(titles), title)
     axes = drawing.subplots(1, len(values), squeeze=False)[0]
     size = min(8, 0.8 * 72 * side / len(labels) / 3)
     for axis, part, text in zip(axes, values, titles, strict=True):

@@ -79,7 +79,9 @@ def _is_note(name, value):
 
 
 def _equal(a, b):
-    return type(a) is type(b) and isinstance(a, (bool, int, float, str, tuple)) and a == b
+    if isinstance(a, tuple) and type(a) is type(b):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return type(a) is type(b) and isinstance(a, (bool, int, float, str, type(None))) and a == b
 
 
 def refuse_what_is_no_model(model):
