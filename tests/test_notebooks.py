@@ -114,21 +114,34 @@ def wrote_to_stderr(notebook):
 
 
 def too_large(notebook):
-    notebook.cells[0].source += "x" * 3_000_000
+    notebook.cells[0].source += "x" * 4_000_000
 
 
 def large_picture(notebook):
+    notebook.cells[-1].outputs[0].data["image/png"] = picture((500, 400), noise=True)
+
+
+def three_heroes(notebook):
     notebook.cells[-1].outputs[0].data["image/png"] = picture((400, 300), noise=True)
+    notebook.cells[-1].outputs *= 3
 
 
 def large_animation_in_html(notebook):
     notebook.cells[-1].outputs[0].data["text/html"] = (
-        f'<img src="data:image/gif;base64,{base64.b64encode(bytes(600_000)).decode()}">'
+        f'<img src="data:image/gif;base64,{base64.b64encode(bytes(1_100_000)).decode()}">'
     )
 
 
 def long_cell(notebook):
     notebook.cells[3].source = "\n".join(f"print({n})" for n in range(21))
+
+
+def long_text(notebook):
+    notebook.cells[0].source += "\n\n" + "word " * 121
+
+
+def printed_boolean(notebook):
+    notebook.cells[3].outputs[0].text = "the same: True\n"
 
 
 def jet(notebook):
@@ -191,10 +204,13 @@ def invalid(notebook):
         (without_outputs, "no cell has an output"),
         (ended_in_an_error, "ended in KeyError"),
         (wrote_to_stderr, "wrote to stderr"),
-        (too_large, "3.0 MB, at most 3 MB"),
-        (large_picture, "image/png of 3"),
-        (large_animation_in_html, "image/gif of 600 kB"),
+        (too_large, "4.0 MB, at most 4 MB"),
+        (large_picture, "image/png of 6"),
+        (three_heroes, "image/png of 3"),
+        (large_animation_in_html, "image/gif of 1100 kB"),
         (long_cell, "has 21 lines"),
+        (long_text, "words, at most 120"),
+        (printed_boolean, "prints True or False"),
         (jet, "uses jet"),
         (ignored_numbers, "4 code cells with compared text"),
         (numbers_ignored_by_comment, "4 code cells with compared text"),

@@ -7,8 +7,10 @@ import nbformat
 from tests.tools import notebook as nb
 
 LONGEST_CELL = 20  # lines
-LARGEST_FILE = 3_000_000  # bytes
-LARGEST_PICTURE = {"image/gif": 500_000}  # bytes; any other kind: 150 kB
+LONGEST_TEXT = 120  # words
+LARGEST_FILE = 4_000_000  # bytes
+LARGEST_FILM, LARGEST_PICTURE = 1_000_000, 150_000  # bytes
+HEROES, LARGEST_HERO = 2, 450_000  # so many pictures of a notebook may be larger
 FEWEST_COMPARED = 5  # code cells with text that a regression run compares
 FEWEST_EXERCISES = 3
 FEWEST_PREDICTIONS = 1
@@ -58,10 +60,12 @@ def is_small(notebook, path):
 
 
 def has_small_pictures(notebook, path):
-    problems = []
+    problems, heroes = [], 0
     for cell in nb.code_cells(notebook):
         for mime, content in nb.pictures(cell):
-            limit = LARGEST_PICTURE.get(mime, 150_000)
+            limit = LARGEST_FILM if mime == "image/gif" else LARGEST_PICTURE
+            if mime != "image/gif" and heroes < HEROES and len(content) > limit:
+                heroes, limit = heroes + 1, LARGEST_HERO
             if len(content) > limit:
                 problems.append(f"{_name(cell)}: {mime} of {len(content) // 1000} kB, at most {limit // 1000} kB")
     return problems
@@ -70,6 +74,23 @@ def has_small_pictures(notebook, path):
 def has_short_cells(notebook, path):
     lengths = [(len(cell.source.strip().splitlines()), cell) for cell in nb.code_cells(notebook)]
     return [f"{_name(cell)} has {n} lines, at most {LONGEST_CELL}" for n, cell in lengths if n > LONGEST_CELL]
+
+
+def has_short_texts(notebook, path):
+    """One idea in each text cell; the rows of a table are not counted."""
+    problems = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            words = sum(len(line.split()) for line in cell.source.splitlines() if not line.startswith("|"))
+            if words > LONGEST_TEXT:
+                problems.append(f"{_name(cell)} has {words} words, at most {LONGEST_TEXT}")
+    return problems
+
+
+def tells_numbers(notebook, path):
+    """A reader is told by how much, not that a test has passed."""
+    printed = [(cell, text) for cell in nb.code_cells(notebook) for text in nb.texts(cell)]
+    return [f"{_name(cell)} prints True or False" for cell, text in printed if re.search(r"\b(True|False)\b", text)]
 
 
 def has_even_colours(notebook, path):
@@ -127,6 +148,8 @@ RULES = [
     is_small,
     has_small_pictures,
     has_short_cells,
+    has_short_texts,
+    tells_numbers,
     has_even_colours,
     has_compared_numbers,
     has_exercises,
