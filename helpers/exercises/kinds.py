@@ -14,11 +14,9 @@ LARGEST = 10_000_000  # numbers in an answer: more would take long to convert, o
 
 
 class Exercise:
-    """One question of a notebook.
+    """One question of a notebook, with hints to give one by one, and the reason to give after the right answer.
 
-    hints: what to say after the first, second, … wrong answer; the last one stays.
     accept: answer → whether it is right. A `TypeError` tells what kind of answer is expected, or that it is close.
-    because: what to say after the right answer.
     """
 
     def __init__(self, *hints, accept, because):
@@ -27,15 +25,11 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One question to be answered before a cell is run.
-
-    options: what may happen, from which one is chosen.
-    outcome: () → the place in `options` of what happens, and a sentence with the numbers; computed from the model.
-    """
+    """One question to be answered before a cell is run."""
 
     question: str
-    options: tuple[str, ...]
-    outcome: Callable[[], tuple[int, str]]
+    options: tuple[str, ...]  # what may happen
+    outcome: Callable[[], tuple[int, str]]  # the place in `options` of what happens, and a sentence with the numbers
 
 
 def number(compute, relative=0.01, absolute=1e-9):
