@@ -4,7 +4,7 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -80,10 +80,7 @@ def numbers_in_order(compute, absolute=1e-8):
 
 def _is_near(given, wanted, relative, absolute):
     """Whether all numbers are near enough. A `TypeError` if they only lack a decimal."""
-
-    def near(values):
-        return bool(np.allclose(values, wanted, rtol=relative, atol=absolute))
-
+    near = partial(np.allclose, b=wanted, rtol=relative, atol=absolute)
     if near(given):
         return True
     for few in range(8):

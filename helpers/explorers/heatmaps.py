@@ -95,8 +95,8 @@ class Heatmaps(ClassExplorer):
         self.menus = [labelled(widgets.Dropdown, f"Map {place}", value=name, **options) for place, name in names]
         self.about = widgets.HTML()
         controls = [row(self.values, self.shared, self.laid), self.computing, self.about]
-        both = zip(self.menus, self.panels, strict=True)
-        maps = [widgets.VBox(pair, layout={"overflow": "visible"}) for pair in both]
+        pairs = zip(self.menus, self.panels, strict=True)
+        maps = [widgets.VBox(pair, layout={"overflow": "visible"}) for pair in pairs]
         super().__init__("heatmaps", model, gallery, classes, controls, [[self.photo, *maps[:3]], maps[3:]])
         self.listen(self.values, self.shared, self.laid, *self.menus)
         self.computing.attach(self, self.compute_missing)

@@ -195,9 +195,9 @@ class Layers(ChannelExplorer):
 
     def find_patches(self, change=None):
         """Look through all pictures for the strongest patches of every channel of the layer."""
-        count = len(self.gallery.names)
-        with self.busy(f"Looking through {count} pictures for all channels of {self.layer.value}, once …"):
-            self.strongest.patches(self.layer.value, self.shape, self.channel.value)
+        layer, count = self.layer.value, len(self.gallery.names)
+        with self.busy(f"Looking through {count} pictures for all channels of {layer}, once …"):
+            self.strongest.patches(layer, self.shape, self.channel.value)
 
     def refresh(self):
         maps, channel = self.layer_maps(), self.channel.value

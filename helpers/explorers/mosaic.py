@@ -50,9 +50,8 @@ def draw(maps, signed, shared=False):
     shared: True: one scale for all, to see who speaks loudest. False: each has its own, to see what each says.
     """
     mosaic = Mosaic.of(maps.shape)
-    size = mosaic.height, mosaic.width
     is_small = 2 * maps.shape[1] <= mosaic.width  # then its pixels can be shown; otherwise they would differ in width
-    tiles = images.resize(maps, size, "nearest" if is_small else "bilinear")
+    tiles = images.resize(maps, (mosaic.height, mosaic.width), "nearest" if is_small else "bilinear")
     shares = colour.shares(tiles, None if shared else (0, 1))
     shades = np.rint((SHADES - 1) * ((shares + 1) / 2 if signed else shares)).astype(np.uint8)
     # Grey between the tiles: in signed maps white is zero.

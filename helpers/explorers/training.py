@@ -174,7 +174,7 @@ class Training(Explorer):
         self.classes, self.last = classes_of(snapshots.model), trace(snapshots.model).calls[-1].name
         self.lines, count = _lines(snapshots.logs), len(snapshots.steps)
         self.curves = Curves(self.lines, snapshots.steps) if self.lines else None
-        steps = [(f"step {step}", index) for index, step in enumerate(self.snapshots.steps)]
+        steps = [(f"step {step}", index) for index, step in enumerate(snapshots.steps)]
         self.moment = labelled(widgets.SelectionSlider, "Training", "480px", options=steps, index=count - 1)
         self.play = widgets.Play(value=count - 1, max=count - 1, interval=700, description="Play the training")
         self.link = traitlets.link((self.play, "value"), (self.moment, "index"))

@@ -295,8 +295,8 @@ def _twin(operation):
     """The same connections in double precision, with positive kernels, no activation, average in place of maximum."""
     if not isinstance(operation, kl.Layer):
         return operation
-    config = operation.get_config()
-    config |= {"dtype": "float64"} | ({"activation": "linear"} if "activation" in config else {})
+    config = {**operation.get_config(), "dtype": "float64"}
+    config |= {"activation": "linear"} if "activation" in config else {}
     if config.get("groups", 1) > 1 and isinstance(operation, kl.Conv2D):
         config["groups"] = 1  # the same rows and columns; grouped convolutions go through a slow compiler
     for key in config:

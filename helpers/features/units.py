@@ -60,11 +60,8 @@ def effective_receptive_field(model, layer, images, position=None, channel=None,
 
     Returns `(H, W)` float32: |gradient|, summed over the colours, averaged over the pictures. Not normalised.
 
-    model: a `keras.Model` that is a graph of layers; its own weights and activations count.
-    layer: name of a layer with an output `(B, H, W, C)`.
-    images: `(N, H, W, C)` or one `(H, W, C)`, raw.
+    model, layer, images, batch, progress: as for `top_patches`; one picture `(H, W, C)` will do.
     position, channel: (row, column) on the layer's map, None for the middle one; None for the sum over all channels.
-    batch, progress: as for `engine.stream`.
     ValueError: an unknown layer or one without spatial axes, a position or channel that it has not, wrong pictures.
     """
     pictures, _ = engine.as_batch(model, images)

@@ -20,8 +20,7 @@ class Ascent:
     """The compiled score and gradient of an objective. Pictures are numpy `(H, W, C)`, of any size.
 
     layers: names of layers, `objectives.LOGITS` for the logits. Nothing is computed beyond them.
-    score: as that of an `Objective`, with `numbers` behind the outputs.
-    numbers: tensors that the score is given besides: with others (`at`), nothing is compiled again.
+    score: as that of an `Objective`, with `numbers` behind the outputs: tensors that may be others later, see `at`.
     """
 
     def __init__(self, model, layers, score, numbers=()):
@@ -46,7 +45,7 @@ class Ascent:
         )
 
     def at(self, *numbers):
-        """The same with other numbers."""
+        """The same with other numbers, without compiling again."""
         other = copy.copy(self)
         other.numbers = numbers
         return other
