@@ -76,7 +76,7 @@ class Reach:
         rows = self._backwards(target, axis, np.eye(count, dtype=bool) if count else None, _rows, _all_rows)
         numbers = np.arange(seen)[:, None]
         first, last = np.where(rows, numbers, np.inf).min(0), np.where(rows, numbers, -np.inf).max(0)
-        near, far = ends[1, -2 * len(FAR) :].reshape(2, -1)
+        near, far = ends[1, -2 * len(FAR) : -len(FAR)], ends[1, -len(FAR) :]
         there = np.isfinite(near) & bool(count)
         stride = float((far[there] - near[there])[0]) / APART if there.any() else 0.0
         inside = np.stack([first, last], -1)
