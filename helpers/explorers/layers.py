@@ -64,10 +64,7 @@ def patch_sheet(patches):
 
 
 def layer_menu(shapes, layer, height, coarsest):
-    """A menu of layers `{name: (h, w, c)}`, of which `layer` is the first to be chosen.
-
-    None: the last whose places are at most `coarsest` pixels apart in a picture of this `height`.
-    """
+    """A menu of layers `{name: (h, w, c)}`; without a `layer` it begins with the last that is not too coarse."""
     fine = [name for name, shape in shapes.items() if coarsest * shape[0] >= height] or list(shapes)
     first = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
     options = [(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()]

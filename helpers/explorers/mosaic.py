@@ -45,10 +45,7 @@ def palette(signed):
 
 
 def draw(maps, signed, shared=False):
-    """The maps `(h, w, c)` as `(H, 928)` uint8: numbers of colours of the `palette`, `signed` or not.
-
-    shared: True: one scale for all, to see who speaks loudest. False: each has its own, to see what each says.
-    """
+    """The maps `(h, w, c)` as `(H, 928)` colours of the `palette`: on one scale (`shared`), or each its own."""
     mosaic = Mosaic.of(maps.shape)
     is_small = 2 * maps.shape[1] <= mosaic.width  # then its pixels can be shown; otherwise they would differ in width
     tiles = images.resize(maps, (mosaic.height, mosaic.width), "nearest" if is_small else "bilinear")

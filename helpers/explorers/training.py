@@ -117,10 +117,7 @@ def _named(chosen, count):
 
 
 class Curves:
-    """The numbers of a training over its steps, drawn once; then only a marker moves.
-
-    lines: dict: name → a number for each of the `steps` of the snapshots, NaN where there is none.
-    """
+    """The numbers of a training over its steps, name → a number or NaN for each, drawn once; then a marker moves."""
 
     def __init__(self, lines, steps):
         figure = plots.curves(lines, steps, log=["x"], xlabel="training step", width=WIDE / 100)

@@ -49,10 +49,7 @@ def similarity(vectors):
 
 
 def neighbours(vectors, count=1):
-    """The most similar other pictures of each picture, most similar first: int `(N, count)`, positions in the set.
-
-    vectors: as for `similarity`; count: how many, below N, or a `ValueError`.
-    """
+    """The most similar other pictures of each, most similar first: `(N, count)`; `ValueError` if count is N or more."""
     alike = similarity(vectors)
     if checks.whole(count, "count") >= len(alike):
         raise ValueError(f"count is {count}: among {len(alike)} pictures, each has 1 to {len(alike) - 1} neighbours.")

@@ -23,10 +23,7 @@ def colorize(values, cmap=SEQUENTIAL, limits=None):
 
 
 def signed(pixels, percentile=99.5):
-    """Signed pixels `(…, C)`, a projection or a gradient, as uint8 of the same shape: zero is mid-grey.
-
-    percentile: of the magnitudes, from which on pixels are clipped, so that one of them does not make all others grey.
-    """
+    """Signed pixels `(…, C)` as uint8, zero is mid-grey; above this percentile of their magnitudes they are clipped."""
     pixels = np.asarray(pixels, np.float32)
     finite_range(pixels, "The projection")
     return np.rint(127.5 + 127.5 * np.clip(pixels / end_of_scale(pixels, percentile), -1, 1)).astype(np.uint8)

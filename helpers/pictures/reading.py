@@ -118,10 +118,7 @@ def photographs():
 
 
 def crop(image, size):
-    """The largest centred part of the shape of `size`, scaled to `size`. What `batch` does to every picture.
-
-    image: `(H, W)` or `(H, W, C)`; size: a side, or `(height, width)`. The dtype stays as in `resize`.
-    """
+    """The largest centred part of the shape of `size`, scaled to `size`, a side or `(height, width)`, by `resize`."""
     height, width = checks.pair(size, "size")
     return resize(image[centre(image.shape[:2], (height, width))], (height, width))
 
