@@ -122,15 +122,16 @@ TOLD = {
     "04.P1": "it promises more than twice what comes",
     "04.P2": "the gradient becomes another one",
     "04.P3": "while the picture is still nearly black",
-    "05.P1": "is not a place of the picture",
-    "05.P2": "Grad-CAM points at the lower right",
+    "05.P1": "depends on a whole region",
+    "05.P2": "Grad-CAM points at what one class",
     "05.P3": "nearly a malinois",
+    "05.P4": "Hide the head and the lead",
     "06.P1": "z⁺ gives it most",
     "06.P2": "now an 8",
     "06.P3": "gradient and LRP-0 see nothing",
     "07.P1": "A black patch does most harm",
     "07.P2": "draws the same picture for an animal",
-    "07.P3": "for every story; new photographs tell",
+    "07.P3": "some channel fits any story",
 }
 
 
