@@ -117,8 +117,9 @@ TOLD = {
     "01.P2": "nine in ten are zero",
     "02.P2": "Two features, two rules, one picture",
     "03.P1": "the answer becomes koala",
-    "03.P2": "large ones at the lower right corner",
+    "03.P2": "large ones at the body",
     "03.P3": "Plain grey says nothing",
+    "03.P5": "it finds dust",
     "04.P1": "it promises more than twice what comes",
     "04.P2": "the gradient becomes another one",
     "04.P3": "while the picture is still nearly black",
@@ -131,6 +132,8 @@ TOLD = {
     "07.P1": "A black patch does most harm",
     "07.P2": "draws the same picture for an animal",
     "07.P3": "for every story; new photographs tell",
+    "08.P1": "the last maps follow slowly",
+    "08.P2": "and the mean of two neighbours does not",
 }
 
 
