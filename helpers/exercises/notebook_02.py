@@ -7,6 +7,7 @@ from .. import models, submodels
 from ..features import deconv
 from ..pictures import images
 from ..submodels import engine
+from ..synthesis import inversion
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
 from .shared import maps_of, pixels_of, small
 
@@ -69,6 +70,14 @@ def _another_feature():
     return nearest(likeness, (0, 0.5, 1)), f"The correlation is {likeness:.2f}."
 
 
+def _picture_of_an_answer():
+    network, koala = models.load("efficientnet_lite0", size=112), images.batch(images.sample("koala"), size=112)[0]
+    found = inversion.invert(network, koala, "logits", steps=80, progress=False)
+    spread, before = found.picture.std(), koala.std()
+    place = nearest(spread, (before, before / 2, 0))
+    return place, f"Its pixels spread by {spread:.0f} grey levels around their mean, the photograph's by {before:.0f}."
+
+
 QUESTIONS = {
     "02.1": Exercise(
         "The switch of this window points at the place of its largest value.",
@@ -109,5 +118,15 @@ QUESTIONS = {
         " will the two pictures be? (Correlation 1: the same but for brightness and contrast; 0: nothing in common.)",
         ("near 0: two features, two pictures", "about 0.5", "near 1: one picture twice"),
         _another_feature,
+    ),
+    "02.P3": Prediction(
+        "The answer of EfficientNet-Lite0 is made from 1000 logits. A search starts from faint noise around grey, and"
+        " ends with a picture that has the logits of the koala. What will that picture look like?",
+        (
+            "a koala, as in the photograph",
+            "a pale koala, half as strong",
+            "nearly plain grey",
+        ),
+        _picture_of_an_answer,
     ),
 }
