@@ -77,4 +77,4 @@ def draw(found, title=None):
     for view in found:
         cells += [view.overlay, images.signed(view.projection), view.dream, view.reconstruction]
     rows = [f"{view.layer}\nchannel {view.channel}" for view in found]
-    return plots.grid(cells, heads, columns=len(heads), rows=rows, title=title, width=11)
+    return plots.grid(cells, heads, columns=len(heads), rows=rows, title=title, width=7.2)
