@@ -1,5 +1,7 @@
 """The exercises and predictions of notebook 02, deconvolution, dream, reconstruction."""
 
+from functools import cache
+
 import keras
 import numpy as np
 
@@ -10,6 +12,11 @@ from ..submodels import engine
 from ..synthesis import inversion
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
 from .shared import maps_of, pixels_of, small
+
+
+@cache
+def _vgg():
+    return models.load("vgg19", size="any")
 
 
 def _unpooled():
@@ -26,7 +33,7 @@ def _through_relu(rule):
 
 def _likeness_of_two_channels(photograph, layer, rule):
     """The correlation of the projections of the two strongest channels, at the place of the strongest activation."""
-    vgg, picture = models.load("vgg19"), pixels_of(photograph)
+    vgg, picture = _vgg(), pixels_of(photograph)
     maps = maps_of(vgg, layer, picture[None])[0]
     row, column, _ = np.unravel_index(maps.argmax(), maps.shape)
     seeds = np.zeros((2, *maps.shape), "float32")
@@ -49,15 +56,14 @@ def _is_zoom(frames):
         if not np.abs(middle - after).mean() < 0.9 * np.abs(before - after).mean():
             return False
     panda = images.batch(images.sample("panda"), size=128)
-    maps = maps_of(models.load("vgg19", size=128), "block4_conv2", np.stack([panda[0], film[-1]]))
+    maps = maps_of(_vgg(), "block4_conv2", np.stack([panda[0], film[-1]]))
     before, after = (maps**2).mean((1, 2, 3))
     return bool(after > 2 * before)
 
 
 def _nine_projections():
-    vgg = models.load("vgg19", size="any")
     pictures = images.batch(*map(images.sample, images.samples()), size=160)
-    found = deconv.top_projections(vgg, "block1_conv2", 19, pictures, batch=4)
+    found = deconv.top_projections(_vgg(), "block1_conv2", 19, pictures, batch=4)
     inside = [box.min() >= 0 and box.max() <= 160 for box in found.patches.boxes]  # not cut off by the border
     likeness = np.corrcoef(found.projections[inside].reshape(sum(inside), -1)).min()
     place = 2 - int(np.digitize(likeness, (0.8, 0.999)))
