@@ -343,7 +343,7 @@ def test_unknown_prediction_and_unknown_letter(foretold, id, choice, says):
 HAPPENS = {
     "00": "CA",
     "01": "ACB",
-    "02": "AC",
+    "02": "ACC",
     "03": "CAAAC",
     "04": "BAC",
     "05": "ABC",

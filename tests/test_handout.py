@@ -115,7 +115,8 @@ def test_up_to_the_next_heading_nothing_answers_a_prediction(id):
 TOLD = {
     "01.P1": "Two spotted cats come first",
     "01.P2": "nine in ten are zero",
-    "02.P2": "Two features, two rules, one picture",
+    "02.P2": "Two features, one picture for each rule",
+    "02.P3": "Nearly grey, and the network is sure",
     "03.P1": "the answer becomes koala",
     "03.P2": "large ones at the body",
     "03.P3": "Plain grey says nothing",
