@@ -32,8 +32,8 @@ def painted(values, signed):
 
 
 def overlaid(picture, values, signed):
-    """A map laid over its picture `(H, W, 3)` uint8, with the colours that `painted` gives it."""
-    return images.overlay(picture, values, 0.5, *colour.scale(values, signed, from_zero=True))
+    """A map laid over its picture `(H, W, 3)` uint8, with the colours of `painted`, which fade where it is weak."""
+    return images.overlay(picture, values, 0.8, *colour.scale(values, signed, from_zero=True), fade=True)
 
 
 def font(size):

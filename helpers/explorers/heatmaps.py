@@ -181,7 +181,7 @@ class Heatmaps(ClassExplorer):
         signed = bool(values.min() < 0)
         cmap, limits = colour.scale(np.float32([-end if signed else 0, end]), signed)
         if self.laid.value:
-            pixels = images.overlay(self.gallery.shown(self.chooser.value), values, 0.6, cmap, limits)
+            pixels = images.overlay(self.gallery.shown(self.chooser.value), values, 0.8, cmap, limits, fade=True)
         else:
             pixels = images.colorize(values, cmap, limits)
         less = " (less its mean)" if METHODS[name].from_mean else ""

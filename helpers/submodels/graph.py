@@ -233,15 +233,10 @@ def new_input(tensor, dtype=None):
 
 
 def trace(model):
-    """The network as a flat `Graph` of what it does at inference, recorded once for each model.
+    """A functional or sequential network as a flat `Graph` of what it does at inference, recorded once for each model.
 
     Pictures of whole numbers, `keras.Input(dtype="uint8")`, become float32: the same outputs, and there is a gradient.
-
-    Args:
-        model: functional or sequential `keras.Model`, networks inside it included.
-
-    Raises:
-        ValueError: a network without a graph, with what to do about it.
+    `ValueError` for a network without a graph, with what to do about it.
     """
     refuse_what_is_no_model(model)
     if isinstance(model, keras.Sequential) and not (model.layers and model.built):

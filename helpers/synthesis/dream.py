@@ -49,19 +49,9 @@ class Dream(NamedTuple):
 
 
 def deep_dream(
-    model,
-    image,
-    objective,
-    *,
-    octaves=4,
-    octave_scale=1.4,
-    steps=10,
-    step=1.0,
-    jitter=32,
-    tile=None,
-    seed=0,
+    model, image, objective, *, octaves=4, octave_scale=1.4, steps=10, step=1.0, jitter=32, tile=None, seed=0,
     progress=True,
-):
+):  # fmt: skip
     """Gradient ascent on the picture itself, from a small size to the full one: a `Dream`.
 
     Each step adds `step · g / mean|g|`, with g the gradient of the objective by the picture, and clips to 0..255. For

@@ -32,20 +32,9 @@ class Inversion(NamedTuple):
 
 
 def invert(
-    model,
-    image,
-    layer,
-    channel=None,
-    *,
-    parameterisation="fourier",
-    starts=1,
-    steps=200,
-    tv=0.3,
-    alpha=0.001,
-    limits=(0, 255),
-    seed=0,
-    progress=True,
-):
+    model, image, layer, channel=None, *, parameterisation="fourier", starts=1, steps=200, tv=0.3, alpha=0.001,
+    limits=(0, 255), seed=0, progress=True,
+):  # fmt: skip
     """Reconstruct a picture from what one layer says about it: an `Inversion`.
 
     Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015): with Φ the layer and
