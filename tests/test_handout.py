@@ -121,7 +121,7 @@ TOLD = {
     "03.P2": "large ones at the body",
     "03.P3": "Plain grey says nothing",
     "03.P5": "it finds dust",
-    "04.P1": "it promises more than twice what comes",
+    "04.P1": "of the promised rise comes",
     "04.P2": "the gradient becomes another one",
     "04.P3": "while the picture is still nearly black",
     "05.P1": "is not a place of the picture",
