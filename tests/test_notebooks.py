@@ -265,7 +265,7 @@ def test_tagged_picture_comes_first(good):
 
 
 def test_gallery_keeps_what_stands_around_it():
-    readme = f"before\n{gallery.BEGIN}\nold\n{gallery.END}\nafter\n"
+    readme = "\n".join(["before", *sum(([begin, "old", end] for begin, end in gallery.MARKS.values()), []), "after\n"])
     written = gallery.with_gallery(readme, PATHS)
     assert written.startswith("before\n")
     assert written.endswith("\nafter\n")
@@ -275,6 +275,30 @@ def test_gallery_keeps_what_stands_around_it():
         gallery.with_gallery("no marks", PATHS)
 
 
+def test_a_part_of_a_picture_fills_the_thumbnail(good):
+    notebook, _ = good
+    left_blue = np.zeros((400, 800, 3), "uint8")
+    left_blue[:, :400, 2] = left_blue[:, 400:, 0] = 255
+    file = io.BytesIO()
+    Image.fromarray(left_blue).save(file, "PNG")
+    other = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
+    tags = {"tags": ["thumbnail", "crop-60-10-90-90"]}
+    notebook.cells.append(nbformat.v4.new_code_cell("other", outputs=[other], metadata=tags))
+    card = np.asarray(gallery.thumbnail(notebook))
+    assert card.shape == (*gallery.SIZE[::-1], 3) and (card == (255, 0, 0)).all()
+
+
+def test_the_film_of_the_readme_is_the_first_that_is_tagged(good):
+    notebook, path = good
+    nb.write(notebook, path)
+    assert gallery.moving([path]) == ""
+    film = nbformat.v4.new_output("display_data", {"image/gif": picture(format="gif")})
+    notebook.cells.append(nbformat.v4.new_code_cell("film", outputs=[film], metadata={"tags": ["film"]}))
+    nb.write(notebook, path)
+    assert nb.film(notebook) == base64.b64decode(picture(format="gif"))
+    assert 'src="notebooks/thumbnails/good.gif"' in gallery.moving([path])
+
+
 def test_pages_link_to_pages(good):
     notebook, _ = good
     notebook.cells[0].source += "\n\n[next](01_next.ipynb), [data](../data/README.md)"
@@ -282,6 +306,14 @@ def test_pages_link_to_pages(good):
     assert 'href="01_next.html"' in page
     assert 'href="../data/README.md"' in page
     assert 'href="good.html"' in run.index({"good": notebook})
+
+
+def test_pages_have_contents_and_their_code_is_folded(good):
+    notebook, _ = good
+    notebook.cells.append(nbformat.v4.new_markdown_cell("## A *section*"))
+    page = run.page(notebook, "good")
+    assert '<li><a href="#A-section">A <em>section</em></a></li>' in page
+    assert page.count('<details class="code">') == len(nb.code_cells(notebook))
 
 
 # Execution for a commit.

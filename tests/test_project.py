@@ -116,6 +116,15 @@ def test_readme_names_every_room():
         assert rooms <= set(re.findall(r"`(\w+)`", rows[f"{folder}/"])), folder
 
 
+def test_every_technique_that_the_readme_lists_is_there():
+    import helpers
+
+    table = README.partition("### Which technique is where")[2].partition("\n### ")[0]
+    names = re.findall(r"`(\w+)\.(\w+)`", table)
+    assert len(names) > 40
+    assert [f"{room}.{name}" for room, name in names if not callable(getattr(getattr(helpers, room), name, None))] == []
+
+
 def test_readme_gives_the_reason_of_every_requirement():
     table = README.partition("## What it stands on")[2].partition("\n## ")[0]
     for requirement in requirements("requirements.txt") + requirements("tests/requirements.txt"):

@@ -23,7 +23,7 @@ def addresses(text):
 
 def texts(root):
     """Name of a file → all text in it that readers see: of a notebook the cells, not the outputs."""
-    files = [root / "README.md", *(root / "notebooks").glob("*.md")]
+    files = [root / "README.md", root / "CITATION.cff", *(root / "notebooks").glob("*.md")]
     found = {path.name: path.read_text(encoding="utf-8") for path in files}
     for path in (root / "notebooks").glob("[0-9]*.ipynb"):
         found[path.name] = "\n".join(cell.source for cell in nb.read(path).cells)
@@ -84,7 +84,8 @@ def root(tmp_path_factory):
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("helpers", "notebooks", "tests"):
         shutil.copytree(nb.ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "build"))
-    shutil.copy(nb.ROOT / "README.md", copy)
+    for name in ("README.md", "CITATION.cff"):
+        shutil.copy(nb.ROOT / name, copy)
     return copy
 
 
@@ -112,8 +113,9 @@ def test_publish_there_and_back(root, monkeypatch):
     changed = {name for name in before if before[name] != after[name]}
     assert after.keys() == before.keys()
     notebooks = {path.relative_to(nb.ROOT).as_posix() for path in nb.paths()}
-    assert notebooks | {"helpers/__init__.py", "README.md"} <= changed
-    assert {name for name in changed if not name.endswith((".ipynb", ".md"))} == {"helpers/__init__.py"}
+    assert notebooks | {"README.md"} <= changed
+    others = {name for name in changed if not name.endswith((".ipynb", ".md"))}
+    assert others == {"helpers/__init__.py", "CITATION.cff"}
     assert all(name in written for name in changed)
     check_agreement(root, "a-school/look.inside", "v1.0")
 

@@ -1,13 +1,20 @@
 """The exercises and predictions of notebook 00, Start here."""
 
+import numpy as np
+
+from .. import models
 from ..pictures import images
 from .kinds import Exercise, Prediction, number, word
-from .shared import top_answers
+from .shared import network, top_answers
 
 
-def _second_answer(labels):
-    first, second = top_answers("koala")[:2]
-    return labels.index(second[1]), f"It has {second[2]:.1%}, after {first[1]} with {first[2]:.1%}."
+def _polar_bear_lost():
+    bear = images.batch(images.sample("polar_bear"))
+    changed = np.concatenate([bear[:, :, ::-1], 255 - bear, bear[:, ::-1]])
+    said = [(first[1], first[2]) for (first,) in models.decode(network()(changed), top=1)]
+    lost = min(range(3), key=lambda place: said[place][1])
+    told = " · ".join(f"{label} {probability:.0%}" for label, probability in said)
+    return lost, f"In the order of the choices it says: {told}."
 
 
 def _no_such_kind():
@@ -35,9 +42,9 @@ QUESTIONS = {
         because="There is no class for this animal; but so it is with the narwhal, where the network sounds sure.",
     ),
     "00.P1": Prediction(
-        "What is the second most probable answer for the photograph of a koala?",
-        ("giant panda", "Madagascar cat, which is a lemur", "wombat, another marsupial", "teddy, a toy"),
-        lambda: _second_answer(["giant panda", "Madagascar cat", "wombat", "teddy"]),
+        "The photograph of a polar bear is changed in three ways. After which one does the network not know it again?",
+        ("mirrored, left for right", "as a negative: what was white is black", "upside down"),
+        _polar_bear_lost,
     ),
     "00.P2": Prediction(
         "There is no narwhal among the thousand kinds. What will the network answer to the photograph of one?",

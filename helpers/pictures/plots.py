@@ -64,7 +64,7 @@ def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, 
         raise ValueError(f"{len(titles)} titles for {len(images)} pictures in {columns} columns: give one for each.")
     maps = [image for image in images if image.ndim == 2]
     common = scale(np.concatenate([values.ravel() for values in maps])) if shared and maps else None
-    margin = 0.7 if common else 0
+    margin = 0.7 * bool(common) + 0.25 * bool(rows)
     side = min((width - margin) / columns, 3.2)
     titles = [wrapped(text, side) for text in titles] + [""] * (len(images) - len(titles))
 
@@ -397,6 +397,7 @@ def predictions(images, answers, titles=None, columns=None, title=None, width=WI
         axis = axes[2 * row + 1, column]
         for line, (_, label, probability) in enumerate(answer):
             axis.barh(line, probability, color="#9ecae1", height=0.85)
-            axis.text(0.01, line, f"{probability:.0%}  {label}", va="center", fontsize=8)  # over it: there is room
+            share = f"{probability:.0%}" if probability >= 0.005 else "<1%"
+            axis.text(0.01, line, f"{share}  {label}", va="center", fontsize=8)  # over it: there is room
         axis.set(xlim=(0, 1), ylim=(len(answer) - 0.5, -0.5))
     return drawing

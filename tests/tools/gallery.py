@@ -3,18 +3,23 @@
 import html
 import io
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageOps
 
 from tests.tools import notebook as nb
 
 THUMBNAILS = nb.FOLDER / "thumbnails"
 SIZE = (640, 400)  # pixels, width and height
 README = nb.ROOT / "README.md"
-BEGIN, END = "<!-- gallery: written by `make gallery` -->", "<!-- end of gallery -->"
+MARKS = {
+    name: (f"<!-- {name}: written by `make gallery` -->", f"<!-- end of {name} -->") for name in ("film", "gallery")
+}
 
 
 def thumbnail(notebook):
-    """The picture of the notebook on a white card of `SIZE`, without its white margin. None if there is no picture."""
+    """The picture of the notebook as a card of `SIZE`, without its white margin. None if there is no picture.
+
+    A part of it, chosen by a tag `crop-…`, fills the card, so that no small letters are on it; the whole gets an edge.
+    """
     source = nb.thumbnail_source(notebook)
     if source is None:
         return None
@@ -23,6 +28,10 @@ def thumbnail(notebook):
     picture = Image.alpha_composite(paper, picture).convert("RGB")
     margin = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).convert("L")
     picture = picture.crop(margin.point(lambda value: 255 * (value > 16)).getbbox())
+    if crop := nb.thumbnail_crop(notebook):
+        sides = (picture.width, picture.height) * 2
+        picture = picture.crop([round(share * side / 100) for share, side in zip(crop, sides, strict=True)])
+        return ImageOps.fit(picture, SIZE, Image.Resampling.LANCZOS)
     scale = min((SIZE[0] - 16) / picture.width, (SIZE[1] - 16) / picture.height)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
     card = Image.new("RGB", SIZE, "white")
@@ -50,13 +59,27 @@ def table(paths):
     return "<table>\n" + "\n".join(rows) + "\n</table>"
 
 
+def moving(paths):
+    """The first film of the collection, in front of everything else, with what it shows."""
+    path = next((path for path in paths if nb.film(nb.read(path))), None)
+    if path is None:
+        return ""
+    picture = (
+        f'<img src="notebooks/thumbnails/{path.stem}.gif" alt="{html.escape(nb.title(nb.read(path)))}" width="720">'
+    )
+    return f'<p align="center"><a href="notebooks/{path.name}">{picture}</a></p>'
+
+
 def with_gallery(readme, paths):
-    """The text `readme` with the part between the two marks written anew."""
-    before, _, rest = readme.partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise ValueError(f"README.md has lost the lines {BEGIN} and {END} between which the gallery stands")
-    return f"{before}{BEGIN}\n{table(paths)}\n{END}{after}"
+    """The text `readme` with the parts between the marks written anew."""
+    for name, part in {"film": moving(paths), "gallery": table(paths)}.items():
+        begin, end = MARKS[name]
+        before, _, rest = readme.partition(begin)
+        _, mark, after = rest.partition(end)
+        if not mark:
+            raise ValueError(f"README.md has lost the lines {begin} and {end} between which the {name} stands")
+        readme = f"{before}{begin}\n{part}\n{end}{after}"
+    return readme
 
 
 def main():
@@ -66,6 +89,8 @@ def main():
         if picture is None:
             raise ValueError(f"{path.name} has no picture among its outputs; execute it with `make notebooks`")
         picture.save(THUMBNAILS / f"{path.stem}.jpg", quality=85, optimize=True)
+        if film := nb.film(nb.read(path)):
+            (THUMBNAILS / f"{path.stem}.gif").write_bytes(film)
     README.write_text(with_gallery(README.read_text(encoding="utf-8"), nb.paths()), encoding="utf-8")
 
 

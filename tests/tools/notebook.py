@@ -198,3 +198,15 @@ def thumbnail_source(notebook):
     tagged = [cell for cell in cells if "thumbnail" in tags(cell)]
     found = [content for cell in [*tagged, *cells] for _, content in pictures(cell)]
     return found[0] if found else None
+
+
+def thumbnail_crop(notebook):
+    """(left, top, right, bottom) in hundredths, from a tag such as `crop-34-10-66-90` beside `thumbnail`; or None."""
+    tagged = [tag for cell in code_cells(notebook) for tag in tags(cell) if re.fullmatch(r"crop(-\d+){4}", tag)]
+    return tuple(map(int, tagged[0].split("-")[1:])) if tagged else None
+
+
+def film(notebook):
+    """Bytes of the animation in the cell tagged `film`, or None."""
+    cells = [cell for cell in code_cells(notebook) if "film" in tags(cell)]
+    return next((content for cell in cells for mime, content in pictures(cell) if mime == "image/gif"), None)

@@ -82,7 +82,7 @@ def publish(repository, branch):
     constants = Path(helpers.__file__)
     changed = [constants] if _rewrite(constants, _constants) else []
     changed += [path for path in nb.paths() if _restamp(path, former)]
-    texts = [gallery.README, *sorted(nb.FOLDER.glob("*.md"))]
+    texts = [gallery.README, nb.ROOT / "CITATION.cff", *sorted(nb.FOLDER.glob("*.md"))]
     changed += [path for path in texts if _rewrite(path, lambda text: addresses(text, former))]
     return [path.relative_to(nb.ROOT).as_posix() for path in changed]
 

@@ -55,6 +55,9 @@ def page(notebook, name):
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": nb.title(notebook)}})
     body = re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", body)
     body = re.sub(r'<img alt="Open in Colab"[^>]*>', "Open in Colab", body)
+    sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body, re.DOTALL)
+    items = "\n".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in sections)
+    body = body.replace("<!-- contents -->", f"<details><summary>Contents</summary><ol>{items}</ol></details>", 1)
     return with_formulas(body)
 
 
