@@ -63,6 +63,18 @@ def interval(value, name):
     return low, high
 
 
+def single(batch, is_single, what):
+    """The picture `(H, W, C)` of a batch, if it was given as one (`is_single`): `what` takes no more."""
+    if not is_single:
+        raise ValueError(f"One picture (H, W, C) goes into {what}, not a batch of {len(batch)}: give one at a time.")
+    return batch[0]
+
+
+def plain(text):
+    """A text without what does not matter in an answer: capitals, underscores, more than one space."""
+    return " ".join(text.casefold().replace("_", " ").split())
+
+
 def channel(value, layer, count):
     """One of the `count` channels of a layer, as an int."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < count:

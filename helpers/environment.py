@@ -78,10 +78,7 @@ def library(module, purpose):
 
 
 def check():
-    """Print one line for Python and for each library: `ok`, or what is wrong and how to put it right.
-
-    The lines carry no version numbers as long as all is well; `versions` lists those.
-    """
+    """Print one line for Python and for each library: `ok`, or what is wrong and how to put it right."""
     lowest, highest = TESTED_PYTHON
     if lowest <= tuple(map(int, platform.python_version_tuple()[:2])) <= highest:
         print("ok    Python")

@@ -16,17 +16,14 @@ class Snapshots(keras.callbacks.Callback):
     always kept, so that the last snapshot is the trained network bit for bit. (List it after callbacks that change
     the weights when training ends, such as `EarlyStopping(restore_best_weights=True)`.) A second `fit` with the same
     callback counts on. With `steps_per_execution=k` in `compile`, only every k-th state exists outside the compiled
-    loop: a chosen step is then the next such state, under its own number.
+    loop: a chosen step is then the next such state, under its own number. Each snapshot copies the weights of `layers`
+    and the activations of one picture: for a large network name the layers.
 
-    Memory: each snapshot copies the weights of `layers` and the activations of one picture. The default steps grow
-    like the logarithm of the length of training; for a large network name the layers.
-
-    Args:
-        probe: one picture `(H, W, C)` as the model takes it, or None for no activations.
-        layers: names as `submodels.layer_names` lists them. None: all with weights or an output `(B, H, W, C)`.
-        steps: None for 0, 1, 2, 4, 8, …; ints; or a function of a step to whether it is kept.
-        measure: None, or a function of the model to a dict of numbers, called at each snapshot and added to `logs`. It
-            must not call `model.evaluate`, which resets the running metrics of `fit`: use `engine.run`.
+    probe: one picture `(H, W, C)` as the model takes it, or None for no activations.
+    layers: names as `submodels.layer_names` lists them. None: all with weights or an output `(B, H, W, C)`.
+    steps: None for 0, 1, 2, 4, 8, …; ints; or a function of a step to whether it is kept.
+    measure: None, or a function of the model to a dict of numbers, called at each snapshot and added to `logs`. It must
+        not call `model.evaluate`, which resets the running metrics of `fit`: use `engine.run`.
 
     Attributes:
         steps: list of int, the steps that were kept.
@@ -34,10 +31,8 @@ class Snapshots(keras.callbacks.Callback):
             name is that of the layer's first call. `layer.set_weights(snapshots.weights[name][i])` goes back in time.
         activations: layer name → list with, for each kept step, the layer's output for the probe, `(H, W, C)`.
         logs: list of dict of float. Keras's numbers are means over the epoch so far; there are none at step 0.
-
-    Raises:
-        ValueError: steps that are not whole numbers from 0 on. When training begins: a layer that is not in the
-            model, a probe of the wrong shape, or another model than before.
+    ValueError: steps that are not whole numbers from 0 on. When training begins: a layer that is not in the model, a
+        probe of the wrong shape, or another model than before.
     """
 
     def __init__(self, probe=None, layers=None, steps=None, measure=None):
@@ -54,8 +49,7 @@ class Snapshots(keras.callbacks.Callback):
             self._watch(self.model)
         elif self._watched is not self.model:
             old, new = self._watched.name, self.model.name
-            how = f"make new ones, training.Snapshots(…), to watch {new!r}"
-            raise ValueError(f"These snapshots hold the history of {old!r}; {how}.")
+            raise ValueError(f"These snapshots hold the history of {old!r}: make new ones, to watch {new!r}.")
         # A model that was compiled again, or trained before, has a counter of its own.
         self._offset = self._step - int(self.model.optimizer.iterations)
         if not self.steps and self._wanted(0):
@@ -87,9 +81,8 @@ class Snapshots(keras.callbacks.Callback):
         self.weights = {name: [] for name in self._layers}
         if self.probe is not None:
             maps = [call.name for call in chosen if self.layers is not None or taps.is_spatial(call.outputs)]
-            self._probe_batch, single = engine.as_batch(model, self.probe)
-            if not single:
-                raise ValueError(f"The probe is one picture (H, W, C), and this has shape {self.probe.shape}.")
+            self._probe_batch, is_single = engine.as_batch(model, self.probe)
+            checks.single(self._probe_batch, is_single, "probe=")
             self._probe_model = units.probe(model, maps) if maps else None
             self.activations = {name: [] for name in maps}
         self._watched = model
@@ -121,35 +114,32 @@ def _chooser(steps):
 def filter_evolution(snapshots, layer):
     """The kernel of a convolution at each kept step: float32 `(T, kh, kw, cin, cout)`, as in `snapshots.steps`.
 
-    Args:
-        snapshots: a `Snapshots` that has been through `fit`.
-        layer: name of a convolution; `ValueError` for what has no two-dimensional kernel. A depthwise one has its
-            multiplier in place of `cout`; of a separable one it is the depthwise kernel.
+    snapshots: a `Snapshots` that has been through `fit`.
+    layer: name of a convolution; `ValueError` for what has no two-dimensional kernel. A depthwise one has its
+        multiplier in place of `cout`; of a separable one it is the depthwise kernel.
     """
     kept = _history(snapshots, snapshots.weights, layer, "layer with weights in these snapshots")
     if kept[0][0].ndim != 4:
-        raise ValueError(
-            f"The first weight of layer {layer!r} has shape {kept[0][0].shape}: it is no two-dimensional convolution "
-            f"(kh, kw, cin, cout). All its weights are in snapshots.weights[{layer!r}]."
-        )
-    return np.stack([arrays[0] for arrays in kept]).astype("float32")
+        what = f"The first weight of layer {layer!r} has shape {kept[0][0].shape}: it is no two-dimensional convolution"
+        raise ValueError(f"{what}. All its weights are in snapshots.weights[{layer!r}].")
+    kernels = np.stack([arrays[0] for arrays in kept]).astype("float32")
+    # Keras keeps that of a transposed one as (kh, kw, cout, cin).
+    is_transposed = isinstance(snapshots._layers[layer], keras.layers.Conv2DTranspose)
+    return kernels.swapaxes(3, 4) if is_transposed else kernels
 
 
 def activation_evolution(snapshots, layer, picture=None):
     """What a layer makes of a picture at each kept step: float32 `(T, H, W, C)`, in the order of `snapshots.steps`.
 
-    Args:
-        snapshots: a `Snapshots` that has been through `fit`.
-        layer: name of a layer with an output `(B, H, W, C)`.
-        picture: None for the probe, of which the activations were kept; any other `(H, W, C)` as the model takes it:
-            the network then runs again with the weights of each step.
-
-    Raises:
-        ValueError: nothing recorded yet, no probe, an unknown layer, or one without spatial axes; a picture of the
-            wrong shape, or one for which weights are missing (see `missing_weights`).
+    snapshots: a `Snapshots` that has been through `fit`.
+    layer: name of a layer with an output `(B, H, W, C)`.
+    picture: None for the probe, of which the activations were kept; any other `(H, W, C)` as the model takes it: the
+        network then runs again with the weights of each step.
+    ValueError: nothing recorded yet, no probe, an unknown layer, or one without spatial axes; a picture of the wrong
+        shape, or one for which weights are missing (see `missing_weights`).
     """
     if picture is not None:
-        kept = _rerun(snapshots, layer, picture)
+        kept = rerun(snapshots, layer, picture)
     elif snapshots.probe is None:
         raise ValueError("These snapshots had no picture to look at: give one, training.Snapshots(probe=picture).")
     else:
@@ -162,21 +152,18 @@ def activation_evolution(snapshots, layer, picture=None):
 
 def missing_weights(snapshots, layer):
     """Paths of the weights that a layer's output depends on and that were not kept: [] if any picture can be run."""
-    _check_trained(snapshots)
+    check_trained(snapshots)
     known = _weights_at(snapshots, 0)
     return [variable.path for variable in _up_to(snapshots, layer).weights if id(variable) not in known]
 
 
-def _rerun(snapshots, layer, picture):
-    """The layer's output for another picture at each kept step. The model is left as it is."""
+def rerun(snapshots, layer, picture):
+    """The output of any layer for a picture `(H, W, C)` at each kept step, a list. The model is left as it is."""
     if missing := missing_weights(snapshots, layer):
-        raise ValueError(
-            f"Layer {layer!r} depends on weights that were not kept, such as {missing[0]!r}, so only the probe can be "
-            "looked at. training.Snapshots(layers=None) keeps the weights of all layers."
-        )
-    batch, single = engine.as_batch(snapshots.model, picture)
-    if not single:
-        raise ValueError(f"One picture (H, W, C) is looked at, and this has shape {np.shape(picture)}.")
+        what = f"Layer {layer!r} depends on weights that were not kept, such as {missing[0]!r}"
+        raise ValueError(f"{what}. For other pictures than the probe train with training.Snapshots(layers=None).")
+    batch, is_single = engine.as_batch(snapshots.model, picture)
+    checks.single(batch, is_single, "activation_evolution")
     network, kept = _up_to(snapshots, layer), []
     variables = network.trainable_variables, network.non_trainable_variables
     for index in range(len(snapshots.steps)):
@@ -202,11 +189,11 @@ def _weights_at(snapshots, index):
     }
 
 
-def _check_trained(snapshots):
+def check_trained(snapshots):
     if not snapshots.steps:
         raise ValueError("There are no snapshots yet: train first, model.fit(…, callbacks=[snapshots]).")
 
 
 def _history(snapshots, table, layer, what):
-    _check_trained(snapshots)
+    check_trained(snapshots)
     return table[checks.choose(layer, table, what)]

@@ -36,7 +36,7 @@ def tape_gradient(model, pictures, classes):
 
 @pytest.mark.parametrize("name", [name for name in zoo.MODELS if name != "two_outputs"])
 def test_gradients_are_those_of_the_readers_model(name):
-    model, pictures = zoo.build(name), zoo.pictures(5)
+    model, pictures = zoo.common(name), zoo.pictures(5)
     own = np.argmax(model(pictures, training=False), -1)
     for target, classes in ((None, own), (2, [2] * 5), ([0, 1, 2, 3, 4], range(5)), (np.int64(1), [1] * 5)):
         task = shared.prepare(model, pictures, target)
@@ -90,8 +90,7 @@ def test_layer_gradients_where_folding_would_change_the_layer(functional, layer)
 
 
 def test_layer_gradients_differentiate_no_deeper_than_the_layer():
-    model = zoo.build("residual")
-    task = shared.prepare(model, zoo.pictures(1), 0, layers=["branch"])
+    task = shared.prepare(zoo.common("residual"), zoo.pictures(1), 0, layers=["branch"])
     function = shared.layer_gradients(task, ["branch"])
     graph = function.get_concrete_function(tf.TensorSpec((1, 16, 16, 3)), tf.TensorSpec((1,), tf.int32)).graph
     needed, queue = set(), [tensor.op for tensor in graph.outputs]
@@ -132,7 +131,7 @@ def test_weights_in_another_order_are_noticed():
 
 
 def test_a_padding_layer_that_folding_does_without_can_be_looked_at():
-    model, pictures = zoo.application("MobileNetV2"), images.batch(images.sample("koala"))
+    model, pictures = zoo.application("MobileNetV2", 64), images.batch(images.sample("koala"), size=64)
     lean = shared.prepare(model, pictures, 1).model
     assert not any(isinstance(layer, L.ZeroPadding2D) for layer in lean.layers)
     np.testing.assert_allclose(lean(pictures), model(pictures), atol=1e-4 * np.abs(model(pictures)).max())
@@ -168,12 +167,17 @@ ROOMS = {
 }
 
 
+@functools.cache  # one for all: whichever method compiles a function first, its pictures must not stay
+def used_here_only():
+    return submodels.logits(zoo.build("functional"))
+
+
 @pytest.mark.filterwarnings("ignore:.*gap")
 @pytest.mark.parametrize("method", ROOMS)
 def test_what_is_compiled_does_not_keep_the_pictures(method):
-    model, pictures = submodels.logits(zoo.build("functional")), zoo.pictures(1).astype("float32")
+    pictures = zoo.pictures(1).astype("float32")
     gone = weakref.ref(pictures)
-    ROOMS[method](model, pictures, 1)
+    ROOMS[method](used_here_only(), pictures, 1)
     del pictures
     gc.collect()
     assert gone() is None
@@ -234,6 +238,7 @@ def test_baselines(functional):
     one = zoo.pictures(1)[0]
     assert (shared.baseline(task) == 0).all()
     assert (shared.baseline(task, 7) == 7).all()
+    assert (shared.baseline(task, [1, 2, 3]) == [1, 2, 3]).all()
     np.testing.assert_array_equal(shared.baseline(task, one)[1], one)
     np.testing.assert_array_equal(shared.baseline(task, zoo.pictures(2)), zoo.pictures(2))
     for wrong, message in ((np.zeros((8, 8, 3)), "has shape"), (np.nan, "NaN")):
@@ -295,9 +300,12 @@ def small(dtype=None, call=lambda layer, x: layer(x), before=(), classes=4, last
     return model
 
 
+common = functools.cache(small)  # for tests that change nothing of it: what they compile, they share
+
+
 @functools.cache
 def answer_of_small(method, target=1):
-    return run(method, small(), photographs(), target)
+    return run(method, common(), photographs(), target)
 
 
 def photographs(count=2):
@@ -336,7 +344,7 @@ def test_the_same_network_in_another_spelling_has_the_same_answer(method):
 @pytest.mark.parametrize("method", [gradients.saliency, cam.grad_cam, perturbation.occlusion, relevance.lrp])
 def test_a_list_of_one_output_and_none_as_target(method):
     model = small(wrap=lambda y: [y])
-    np.testing.assert_allclose(run(method, model, photographs()), run(method, small(), photographs()), atol=1e-6)
+    np.testing.assert_allclose(run(method, model, photographs()), run(method, common(), photographs()), atol=1e-6)
 
 
 @functools.cache
@@ -361,21 +369,24 @@ PRECISIONS += [(policy, method) for policy in ("float64", "mixed_bfloat16") for 
 
 @pytest.mark.parametrize(("policy", "method"), PRECISIONS, ids=lambda one: getattr(one, "__name__", one))
 def test_every_precision_of_keras(method, policy):
-    found, wanted = run(method, small(keras.DTypePolicy(policy)), photographs(), 1), answer_of_small(method)
-    if (
-        method is gradients.guided_integrated_gradients
-    ):  # of two pixels it takes the one with the smaller gradient first
+    found, wanted = run(method, common(policy), photographs(), 1), answer_of_small(method)
+    if method is gradients.guided_integrated_gradients:  # of two pixels it takes that with the smaller gradient first
         found, wanted = found.sum((1, 2, 3)), wanted.sum((1, 2, 3))
     same(found, wanted, PRECISION[policy])
 
 
-@every
-def test_channels_first_are_refused(method):
+@functools.cache
+def channels_first():
     first = {"data_format": "channels_first"}
     picture = keras.Input((3, 12, 12))
     x = L.GlobalAveragePooling2D(**first)(L.Conv2D(4, 3, activation="relu", name="conv", **first)(picture))
+    return keras.Model(picture, L.Dense(3)(x))
+
+
+@every
+def test_channels_first_are_refused(method):
     with pytest.raises(ValueError, match="channels first.*channels_last"):
-        run(method, keras.Model(picture, L.Dense(3)(x)), np.zeros((1, 3, 12, 12)), 1)
+        run(method, channels_first(), np.zeros((1, 3, 12, 12)), 1)
 
 
 NO_SCORES = [
@@ -397,24 +408,28 @@ def test_a_target_function_gives_one_score_for_each_picture(method):
         elif method is cam.eigen_cam and target is NO_SCORES[-1][0]:
             continue  # it computes no score
         with pytest.raises(ValueError, match=message):
-            run(method, small(), photographs(4), target)
+            run(method, common(), photographs(4), target)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_whatever_the_number_of_pictures_is(count):
     for target in (lambda y: y[0], lambda y: y[:, 0][:3]):
         with pytest.raises(ValueError, match="one score for each picture"):
-            gradients.saliency(small(), photographs(count), target)
-    rows = gradients.saliency(small(), photographs(count), lambda y: tf.reduce_max(y, -1))
-    same(rows, gradients.saliency(small(), photographs(count)))
+            gradients.saliency(common(), photographs(count), target)
+    rows = gradients.saliency(common(), photographs(count), lambda y: tf.reduce_max(y, -1))
+    same(rows, gradients.saliency(common(), photographs(count)))
+
+
+def to_whole_numbers(x):
+    return tf.cast(tf.cast(255 * x, "int32"), "float32")
 
 
 NO_GRADIENT = {
-    "argmax": (lambda: small(), lambda y: tf.argmax(y, -1)),
-    "rounding": (lambda: small(), lambda y: tf.round(y[:, 1])),
-    "nothing": (lambda: small(), lambda y: tf.zeros(tf.shape(y)[:1])),
-    "stop_gradient": (lambda: small(before=(L.Lambda(keras.ops.stop_gradient),)), 1),
-    "cast": (lambda: small(before=(L.Lambda(lambda x: tf.cast(tf.cast(255 * x, "int32"), "float32")),)), 1),
+    "argmax": (common, lambda y: tf.argmax(y, -1)),
+    "rounding": (common, lambda y: tf.round(y[:, 1])),
+    "nothing": (common, lambda y: tf.zeros(tf.shape(y)[:1])),
+    "stop_gradient": (functools.cache(lambda: small(before=(L.Lambda(keras.ops.stop_gradient),))), 1),
+    "cast": (functools.cache(lambda: small(before=(L.Lambda(to_whole_numbers),))), 1),
 }
 
 
@@ -472,7 +487,7 @@ def test_one_linear_output_is_explained_as_it_is(method):
 
 @pytest.mark.parametrize("method", [gradients.saliency, cam.grad_cam, perturbation.occlusion, relevance.lrp])
 def test_what_is_no_picture_is_said_in_words(method):
-    model = small()
+    model = common()
     for pictures, message in (
         ("cat.jpg", "not the path"),
         (tf.data.Dataset.from_tensor_slices(photographs()), "tf.data.Dataset"),
@@ -489,8 +504,8 @@ def test_what_is_no_picture_is_said_in_words(method):
         run(method, keras.Model(signal, L.Dense(2)(L.Flatten()(L.Conv1D(4, 3)(signal)))), np.zeros((2, 32, 2)), 1)
 
 
-@every
-def test_what_a_reader_made_for_training_is_in_no_way(method):
+@functools.cache
+def made_for_training():
     class Shrinking(keras.regularizers.Regularizer):
         def __call__(self, x):
             return 0.01 * keras.ops.sum(keras.ops.abs(x))
@@ -498,4 +513,9 @@ def test_what_a_reader_made_for_training_is_in_no_way(method):
     model = small()
     model.get_layer("conv").kernel_regularizer = Shrinking()
     model.get_layer("norm").gamma_initializer = lambda shape, dtype=None: keras.ops.ones(shape)
-    same(run(method, model, photographs(), 1), answer_of_small(method), 1e-5)
+    return model
+
+
+@every
+def test_what_a_reader_made_for_training_is_in_no_way(method):
+    same(run(method, made_for_training(), photographs(), 1), answer_of_small(method), 1e-5)

@@ -127,7 +127,7 @@ def test_switches_are_of_one_picture_and_of_keras_own_pooling():
     class Own(L.MaxPooling2D):
         pass
 
-    with pytest.raises(ValueError, match="3 pictures are given"):
+    with pytest.raises(ValueError, match="a batch of 3"):
         deconv.switches(zoo.build("functional"), zoo.pictures(3), "pool1")
     model = keras.Sequential([keras.Input((8, 8, 3)), Own(name="own"), L.MaxPooling2D(name="pool")])
     with pytest.raises(ValueError, match="'own' is a Own.*'pool'"):

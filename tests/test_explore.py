@@ -434,7 +434,7 @@ def test_layers_shows_what_the_network_computes(layers, network):
             decoded(layers.map), frame.enlarged(images.colorize(values, *colours)), err_msg=layer
         )
         photo = images.sample("koala", 224)
-        np.testing.assert_array_equal(decoded(layers.overlay), images.overlay(photo, values, 0.5, *colours))
+        np.testing.assert_array_equal(decoded(layers.overlay), images.overlay(photo, values, 0.8, *colours, fade=True))
         field = units.receptive_field(network, layer, np.unravel_index(values.argmax(), values.shape))
         np.testing.assert_array_equal(decoded(layers.photo), frame.marked(photo, field.clipped))
         assert f"{field.size[0]} × {field.size[1]} pixels" in layers.statistics.value

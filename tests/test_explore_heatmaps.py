@@ -112,7 +112,7 @@ def test_magnitudes_where_papers_show_them_and_maps_over_the_photograph(small):
     assert np.abs(decoded(small.panels[0]).astype(int) - colours(values, end, signed=False)).max() <= 4
     assert small.panels[1].image.value == before
     small.laid.value = True
-    laid = frame.enlarged(images.overlay(noise(1), values, 0.6, "inferno", (0, end)))
+    laid = frame.enlarged(images.overlay(noise(1), values, 0.8, "inferno", (0, end), fade=True))
     assert np.abs(decoded(small.panels[0]).astype(int) - laid).max() <= 4
 
 

@@ -175,6 +175,23 @@ def test_other_pictures_run_with_the_weights_of_the_step(explorer, snapshots):
     assert "not a picture" in explorer.problem.value and explorer.maps.image.value == before
 
 
+def test_it_is_told_what_the_network_takes_the_picture_for(explorer, snapshots):
+    explorer.chooser.menu.value = "digit 3"
+    before = [variable.numpy() for variable in snapshots.model.variables]
+    for moment in (0, 4):
+        explorer.moment.index = moment
+        at_this_step = keras.models.clone_model(snapshots.model)
+        for name, kept in snapshots.weights.items():
+            at_this_step.get_layer(name).set_weights(kept[moment])
+        outputs = at_this_step(explorer.gallery["digit 3"][None]).numpy()[0]
+        share = np.exp(outputs - outputs.max()).max() / np.exp(outputs - outputs.max()).sum()
+        told = f"The network takes it for class {outputs.argmax()}: {share:.1%}.".replace("%", " %")
+        assert told in explorer.numbers.value
+    for old, variable in zip(before, snapshots.model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+    assert "takes it for" not in explore.training(trained(layers=["conv1"])).numbers.value  # the rest was not kept
+
+
 def test_only_the_probe_where_more_cannot_be_known(snapshots):
     def has_chooser(explorer):
         return any(isinstance(part, widgets.FileUpload) for part in parts(explorer))

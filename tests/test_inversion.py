@@ -230,7 +230,7 @@ def dead():
         ({"layer": "conv1", "channel": -1}, "channels 0 to 5, and -1"),
         ({"layer": "answer", "channel": 5}, "channels 0 to 4, and 5"),
         ({"image": np.zeros((16, 15, 3))}, "16 × 16 × 3"),
-        ({"image": np.zeros((2, 16, 16, 3))}, "2 pictures are given"),
+        ({"image": np.zeros((2, 16, 16, 3))}, "a batch of 2"),
         ({"image": np.zeros((16, 16))}, "shape"),
         ({"image": np.full((16, 16, 3), np.nan)}, "NaN"),
         ({"image": np.full((16, 16, 3), 300.0)}, "300.*outside limits"),

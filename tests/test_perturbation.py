@@ -227,8 +227,8 @@ def test_crops_that_are_too_small_are_noticed(monkeypatch):
     """The check before the first window: without margins a convolution sees padding that is not there."""
     own = incremental._crop
 
-    def smaller(source, target, axis, wanted):
-        corners, size = own(source, target, axis, wanted)
+    def smaller(source, target, axis, *wanted):
+        corners, size = own(source, target, axis, *wanted)
         step = target.axes[axis][0] // source.axes[axis][0]
         return np.minimum(corners + step, source.shape[axis] - size + 2 * step), size - 2 * step
 

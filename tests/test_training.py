@@ -253,13 +253,29 @@ def test_a_network_without_maps_and_one_whose_input_has_a_name():
     assert watched.activations == {} and len(watched.weights["logits"]) == len(watched.steps)
 
 
+def test_of_a_transposed_kernel_the_inputs_come_before_the_outputs():
+    """By the definition: what one pixel of one channel becomes is the kernel of that input."""
+    up = keras.layers.Conv2DTranspose(4, 3, use_bias=False, name="up")
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 1), up, keras.layers.Flatten()])
+    model.add(keras.layers.Dense(3))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    snapshots = training.Snapshots(steps=[1])
+    fit(model, snapshots)
+    kernel = training.filter_evolution(snapshots, "up")[-1]
+    assert kernel.shape == (3, 3, 2, 4)
+    for channel in range(2):
+        np.testing.assert_allclose(
+            up(np.eye(2, dtype="float32")[channel].reshape(1, 1, 1, 2))[0], kernel[:, :, channel]
+        )
+
+
 def test_errors_in_words():
     model = small_network()
     with pytest.raises(ValueError, match="no layer 'comv'.*'conv'"):
         fit(model, training.Snapshots(layers=["comv"]))
     with pytest.raises(ValueError, match="4 × 4 × 1"):
         fit(model, training.Snapshots(probe=PROBE[:4, :4]))
-    with pytest.raises(ValueError, match="one picture"):
+    with pytest.raises(ValueError, match="One picture"):
         fit(model, training.Snapshots(probe=IMAGES[:2]))
     for wrong in ([1, -2], [1, 2.0], 2.5, "all", [True]):
         with pytest.raises(ValueError, match="whole number"):

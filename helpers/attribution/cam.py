@@ -13,7 +13,8 @@ from .. import checks, submodels
 from ..submodels import engine, taps
 from ..submodels.graph import trace
 from ..submodels.kinds import is_function, is_idle
-from . import shared
+from . import masking, shared
+from .gradients import guided_backprop
 from .targets import AGAINST, classes, only
 
 
@@ -25,21 +26,21 @@ def cam(model, images, target=None, *, layer=None, upsample=True, rectify=False,
 
     Args:
         model, images, layer, upsample, rectify, batch: as for `grad_cam`.
-        target: None, an int, or one int for each picture. A function has no class whose weights could be read.
+        target: None, an int, or one int for each picture.
 
     Returns, raises: as `grad_cam`; signed, in units of the logit: the mean of the layer's own grid is logit − bias.
-        Refused is another head, with the layer that is in the way, and a function as target.
+        Refused is another head, with the layer that is in the way, and a function, which has no class, as target.
     """
     if callable(target):
         raise ValueError("CAM reads the weights of one class; for a function as target use cam.grad_cam.")
-    task, layers = _prepare(model, images, target, layer, resolve=True)
-    kernels = {name: class_weights(task.model, name) for name in layers}
+    task = _prepare(model, images, target, layer, resolve=True)
+    kernels = {name: class_weights(task.model, name) for name in task.layers}
 
     def draw(row, name, maps):
         weights = kernels[name][:, max(task.targets[row], 0)]
         return maps @ (-weights if task.targets[row] == AGAINST else weights)
 
-    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+    return _answer(task, _by_picture(task, draw, batch), upsample, rectify)
 
 
 def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16):
@@ -49,11 +50,8 @@ def grad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=T
     pass, and a backward pass down to the layer. If the head is global pooling and Dense: CAM by the number of places.
 
     Args:
-        model: a `keras.Model` that is a graph of layers, with one input. Explained is what it puts out: take
-            `submodels.logits(model)` if it ends in softmax.
-        images: `(B, H, W, C)`, or one picture `(H, W, C)`, raw, as the model takes it.
-        target: None (each picture's own answer: its top class, or of one sigmoid below 0.5 the negative of the output),
-            an int, one int for each picture, or a function `outputs → (B,)` in TensorFlow operations.
+        model, images, target: as for all methods (`shared.prepare`); a score in front of a final softmax is explained
+            by `submodels.logits(model)`.
         layer: a layer with output `(B, h, w, K)`, by name, place or itself; None for the last one after a kernel that
             has more than one place. A list fuses several: each map is enlarged and divided by its own largest
             magnitude, then their mean is taken, so that the result is at most 1.
@@ -76,16 +74,13 @@ def grad_cam_plus_plus(model, images, target=None, *, layer=None, upsample=True,
 
     w_k = Σ α_k · ReLU(g_k) with α_k = g_k² / (2 g_k² + S_k g_k³) and S_k = Σ A_k over all places. That is the paper's
     formula for a score exp(y), but for the factor exp(y) that all channels have in common. It is made for maps that are
-    not negative, as after a ReLU; with S_k below zero α_k can be anything.
-
-    Args, Returns, Raises: as `grad_cam`.
+    not negative, as after a ReLU; with S_k below zero α_k can be anything. Args, returns, raises: as `grad_cam`.
     """
 
     def formula(maps, slopes):
         # α is written as 1 / (2 + S·g): g² and g³ of a small gradient are below what float32 can hold.
-        positive = tf.nn.relu(slopes)
         alpha = tf.math.divide_no_nan(1.0, 2.0 + tf.reduce_sum(maps, (1, 2), keepdims=True) * slopes)
-        return _weighted(maps, tf.reduce_sum(alpha * positive, (1, 2)))
+        return tf.einsum("bhwk,bk->bhw", maps, tf.reduce_sum(alpha * tf.nn.relu(slopes), (1, 2)))
 
     return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
@@ -94,8 +89,7 @@ def layer_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     """Which places speak for a class, in early layers too? (Jiang et al. 2021, LayerCAM)
 
     Each place has a weight of its own, w_k[i, j] = ReLU(g_k[i, j]), so that the fine grid of an early layer is used.
-
-    Args, Returns, Raises: as `grad_cam`.
+    Args, returns, raises: as `grad_cam`.
     """
 
     def formula(maps, slopes):
@@ -109,9 +103,7 @@ def hires_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
     L = Σ_k g_k · A_k, each place with its own gradient: what the layer at this place adds to the score. If what comes
     after the layer is linear, the map on the layer's own grid sums to score − bias, and it is zero wherever nothing was
-    used, which Grad-CAM does not promise.
-
-    Args, Returns, Raises: as `grad_cam`; signed, in units of the score.
+    used, which Grad-CAM does not promise. Args, returns, raises: as `grad_cam`; signed, in units of the score.
     """
 
     def formula(maps, slopes):
@@ -124,12 +116,12 @@ def xgrad_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
     """Grad-CAM with weights that share the score out among the channels. (Fu et al. 2020, arXiv:2008.02312)
 
     w_k = Σ A_k · g_k / Σ A_k: the gradient is averaged where the channel is active. The signed map sums as HiRes-CAM's.
-
-    Args, Returns, Raises: as `grad_cam`. A channel whose sum is zero gets no weight.
+    Args, returns, raises: as `grad_cam`. A channel whose sum is zero gets no weight.
     """
 
     def formula(maps, slopes):
-        return _weighted(maps, tf.math.divide_no_nan(tf.reduce_sum(maps * slopes, (1, 2)), tf.reduce_sum(maps, (1, 2))))
+        weights = tf.math.divide_no_nan(tf.reduce_sum(maps * slopes, (1, 2)), tf.reduce_sum(maps, (1, 2)))
+        return tf.einsum("bhwk,bk->bhw", maps, weights)
 
     return _by_gradient(formula, model, images, target, layer, upsample, rectify, batch)
 
@@ -155,12 +147,12 @@ def finer_cam(
     if callable(target):
         raise ValueError("Finer-CAM compares classes, and a function has none: use cam.grad_cam with this function.")
     gamma = checks.real(gamma, "gamma", least=0)
-    task, layers = _prepare(model, images, target, layer, resolve=np.ndim(compare) > 0)
+    task = _prepare(model, images, target, layer, resolve=np.ndim(compare) > 0)
     count, listed = _rivals(model, compare, task.targets)
     # What is compared, and how strongly, travels with each picture: one compiled function serves them all.
     rows = np.c_[task.targets, np.tile(np.r_[gamma, count, listed], (len(task.images), 1))].astype("float32")
     task = task._replace(score=_apart, key=_apart, targets=rows)
-    return _answer(task, _maps(task, layers, "finer_cam", _averaged, batch), upsample, rectify)
+    return _answer(task, _maps(task, "finer_cam", _averaged, batch), upsample, rectify)
 
 
 def _rivals(model, compare, targets):
@@ -171,9 +163,9 @@ def _rivals(model, compare, targets):
     rivals = np.array(min(3, classes - 1) if compare is None else compare, ndmin=1)
     if rivals.dtype.kind not in "iu" or rivals.ndim > 1 or not rivals.size:
         raise ValueError(f"compare={compare!r}: give a number of classes, or a list of classes.")
+    if np.ndim(compare) == 0 and not 1 <= rivals[0] < classes:
+        raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes.")
     if np.ndim(compare) == 0:
-        if not 1 <= rivals[0] < classes:
-            raise ValueError(f"compare={compare!r}: besides the target there are {classes - 1} classes.")
         return rivals[0], np.zeros(classes)
     if not (0 <= rivals.min() and rivals.max() < classes):
         raise ValueError(f"compare={compare!r}: model {model.name!r} has {classes} outputs, 0 to {classes - 1}.")
@@ -208,43 +200,30 @@ def eigen_cam(model, images, target=None, *, layer=None, upsample=True, rectify=
 
     Returns, raises: as `grad_cam`.
     """
-    task, layers = _prepare(model, images, _no_class if target is None else target, layer)
+    task = _prepare(model, images, _no_class if target is None else target, layer)
 
     def draw(_row, _name, maps):
         places = maps.reshape(-1, maps.shape[-1])
-        projected = _first_component(places - places.mean(0) if center else places)
+        matrix = (places - places.mean(0) if center else places).astype("float64")
+        if len(matrix) > matrix.shape[1]:
+            projected = matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
+        else:  # the same from the smaller side: O·v = σ·u
+            squares, vectors = np.linalg.eigh(matrix @ matrix.T)
+            projected = np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
         sign = -1.0 if projected @ np.square(places).sum(1) < 0 else 1.0
         return sign * projected.reshape(maps.shape[:2])
 
-    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
+    return _answer(task, _by_picture(task, draw, batch), upsample, rectify)
 
 
 def _no_class(outputs):
     return tf.zeros(tf.shape(only(outputs))[0])
 
 
-def _first_component(matrix):
-    """O · v, with v the first right singular vector of the matrix O, up to its sign."""
-    matrix = matrix.astype("float64")
-    if len(matrix) > matrix.shape[1]:
-        return matrix @ np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
-    squares, vectors = np.linalg.eigh(matrix @ matrix.T)  # the same from the smaller side: O·v = σ·u
-    return np.sqrt(max(squares[-1], 0)) * vectors[:, -1]
-
-
 def score_cam(
-    model,
-    images,
-    target=None,
-    *,
-    layer=None,
-    upsample=True,
-    rectify=True,
-    channels=None,
-    baseline=0.0,
-    batch=16,
+    model, images, target=None, *, layer=None, upsample=True, rectify=True, channels=None, baseline=0.0, batch=16,
     progress=True,
-):
+):  # fmt: skip
     """Which channels, used as a window on the picture, keep the class? (Wang et al. 2020, arXiv:1910.01279)
 
     Each map A_k, enlarged and scaled to 0…1, is a mask M_k on the picture x; w = softmax over k of the scores of
@@ -254,47 +233,38 @@ def score_cam(
     Args:
         model, images, target, layer, upsample, rectify: as for `grad_cam`; scores are to be logits.
         channels: None for all, or how many: those whose maps vary the most (standard deviation), in each picture.
-        baseline: what is seen where the mask is zero: a number, one picture `(H, W, C)`, or one for each.
+        baseline: what is seen where the mask is zero: a number, a colour, one picture `(H, W, C)`, or one for each.
         batch, progress: masks computed at a time, which bounds the memory; show a bar.
 
     Returns, raises: as `grad_cam`. Refused are `channels` below 1 or above what there is, a baseline of another shape.
     """
-    task, layers = _prepare(model, images, target, layer, resolve=True)
-    behind = shared.baseline(task, baseline)
-    for name in layers:
+    task = _prepare(model, images, target, layer, resolve=True)
+    behind, size = shared.baseline(task, baseline), task.images.shape[1:3]
+    for name in task.layers:
         count = trace(task.model).tensor(name).shape[-1]
         if channels is not None and not (isinstance(channels, (int, np.integer)) and 1 <= channels <= count):
             raise ValueError(f"channels={channels!r}: layer {name!r} has {count}; give 1 to {count}, or None for all.")
-    function = _masked(task)
+
+    def stretched(maps):
+        masks = tf.image.resize(maps[..., None], size)[..., 0]
+        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+        return tf.math.divide_no_nan(masks - low, high - low)
+
+    function, options = masking.passes(task, ("score_cam", size), stretched), {"batch": batch, "progress": progress}
 
     def draw(row, name, maps):
-        given = [tf.constant(values[row]) for values in (task.images, behind, task.targets)]
         kept = np.argsort(-maps.std((0, 1)), kind="stable")[:channels]
         varies = np.ptp(maps, (0, 1))[kept] > 0
         rows = np.moveaxis(maps[..., kept[varies]], -1, 0)
         if not varies.all():
             rows = np.concatenate([rows, np.zeros((1, *maps.shape[:2]), "float32")])
-        label = f"Score-CAM {name}, picture {row + 1} of {len(behind)}"
-        scores = engine.run(lambda masks: function(*given, masks), rows, batch=batch, progress=progress, label=label)
+        (scores,) = masking.run(task, function, row, behind, rows, label=f"Score-CAM {name}", **options)
         weights = np.full(len(kept), scores[-1], "float64")
         weights[varies] = scores[: varies.sum()]
         weights = np.exp(weights - weights.max())
         return maps[..., kept] @ (weights / weights.sum())
 
-    return _answer(task, _by_picture(task, layers, draw, batch), upsample, rectify)
-
-
-def _masked(task):
-    """Compiled: the scores of one picture seen through maps `(n, h, w)`, each enlarged and stretched to 0 … 1."""
-    task = task.shell
-
-    def scores(picture, behind, target, maps):
-        masks = tf.image.resize(maps[..., None], tf.shape(picture)[:2])
-        low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
-        seen = behind + tf.math.divide_no_nan(masks - low, high - low) * (picture - behind)
-        return task.score(task.model(seen, training=False), tf.repeat(target, tf.shape(maps)[0]))
-
-    return shared.compiled(task, "score_cam", scores)
+    return _answer(task, _by_picture(task, draw, batch), upsample, rectify)
 
 
 def ablation_cam(model, images, target=None, *, layer=None, upsample=True, rectify=True, batch=16, progress=True):
@@ -310,8 +280,8 @@ def ablation_cam(model, images, target=None, *, layer=None, upsample=True, recti
 
     Returns, raises: as `grad_cam`. Zeros where y is exactly zero.
     """
-    task, layers = _prepare(model, images, target, layer, resolve=True)
-    return _answer(task, {name: _ablation(task, name, batch, progress) for name in layers}, upsample, rectify)
+    task = _prepare(model, images, target, layer, resolve=True)
+    return _answer(task, {name: _ablation(task, name, batch, progress) for name in task.layers}, upsample, rectify)
 
 
 def _ablation(task, layer, batch, progress):
@@ -346,63 +316,54 @@ def guided_grad_cam(model, images, target=None, *, layer=None, rectify=True):
 
     Args, returns, raises: as `grad_cam`, and as `submodels.relu_rule`; float32 of the shape of `images`, signed.
     """
-    from .gradients import guided_backprop
-
     details = guided_backprop(model, images, target)
     return details * grad_cam(model, images, target, layer=layer, rectify=rectify)[..., None]
 
 
 def _prepare(model, images, target, layer, resolve=False):
-    """The task, and the names of the layers that are looked at."""
+    """The task, with the layers that are looked at."""
     given = layer if isinstance(layer, (list, tuple)) else [layer]
     if not given:
         raise ValueError("layer is an empty list: give a name, several, or None for the last layer with spatial axes.")
-    try:
-        layers = tuple(dict.fromkeys(shared.spatial_layer(model, one) for one in given))
-    except ValueError:
-        engine.as_batch(model, images)  # a network of no pictures is to be said before a layer that is missing
-        raise
-    return shared.prepare(model, images, target, layers=layers, resolve=resolve), layers
+    return shared.prepare(model, images, target, layers=given, resolve=resolve)
 
 
 def _by_gradient(formula, model, images, target, layer, upsample, rectify, batch):
     """The answer of a method whose maps `(B, h, w)` are `formula(A, g)`, tensors `(B, h, w, K)` both."""
-    task, layers = _prepare(model, images, target, layer)
-    return _answer(task, _maps(task, layers, formula.__qualname__, formula, batch), upsample, rectify)
+    task = _prepare(model, images, target, layer)
+    return _answer(task, _maps(task, formula.__qualname__, formula, batch), upsample, rectify)
 
 
-def _maps(task, layers, name, formula, batch):
+def _maps(task, name, formula, batch):
     """Maps `{layer: (B, h, w)}` by `formula(A, g)`, in the pass that makes A and g."""
     shell = task.shell
 
     def maps(x, targets):
-        _, activations, slopes = shared.layer_gradients(shell, layers)(x, targets)
-        return {name: formula(activations[name], slopes[name]) for name in layers}
+        _, activations, slopes = shared.layer_gradients(shell, shell.layers)(x, targets)
+        return {name: formula(activations[name], slopes[name]) for name in shell.layers}
 
-    return engine.run(shared.compiled(task, (name, layers), maps), task.images, task.targets, batch=batch)
+    return task.run(shared.compiled(task, (name, task.layers), maps), batch=batch)
 
 
 def _averaged(maps, slopes):
     """Grad-CAM's formula: a channel has the mean of its gradient as its weight."""
-    return _weighted(maps, tf.reduce_mean(slopes, (1, 2)))
+    return tf.einsum("bhwk,bk->bhw", maps, tf.reduce_mean(slopes, (1, 2)))
 
 
-def _by_picture(task, layers, draw, batch):
+def _by_picture(task, draw, batch):
     """Maps `{layer: (B, h, w)}` by `draw(row, layer, A)`, with A `(h, w, K)` what the layer makes of that picture."""
-    network = submodels.activations(task.model, layers)
-    found = {name: [] for name in layers}
+    network, found = submodels.activations(task.model, task.layers), {name: [] for name in task.layers}
     for chunk in engine.stream(network, task.images, batch=batch):
-        for name in layers:
+        for name in task.layers:
             for maps in chunk[name]:
                 found[name].append(draw(len(found[name]), name, maps))
     return {name: np.stack(maps) for name, maps in found.items()}
 
 
 def class_weights(model, layer):
-    """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer, as numpy.
+    """The kernel `(channels, classes)` of a head of global average pooling and one Dense layer; others are refused.
 
     What is idle at inference may come in between, an activation at the end; a 1×1 convolution of one place is Dense.
-    Any other head is refused, with what is in the way and what to use instead.
     """
     graph = trace(model)
     tensor, pooled, kernel, reason = graph.tensor(layer), False, None, None
@@ -429,11 +390,6 @@ def class_weights(model, layer):
             "works with any head, or cam.hires_cam, whose signed map adds up to the score where the head is linear."
         )
     return kernel
-
-
-def _weighted(maps, weights):
-    """Σ_k w_k · A_k for `(B, h, w, K)` and `(B, K)`."""
-    return tf.einsum("bhwk,bk->bhw", maps, weights)
 
 
 def _answer(task, found, upsample, rectify):

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..submodels import engine
 from ..submodels.graph import trace
 from ..submodels.kinds import is_idle
 from ..submodels.memory import cached
@@ -17,6 +16,7 @@ _LEAKY = (keras.activations.linear, keras.activations.relu, keras.activations.le
 _HOMOGENEOUS = {_L.MaxPooling2D, _L.AveragePooling2D, _L.GlobalAveragePooling2D, _L.GlobalMaxPooling2D}
 _HOMOGENEOUS |= {_L.Add, _L.Subtract, _L.Average, _L.Maximum, _L.Minimum, _L.Concatenate}
 _HOMOGENEOUS |= {_L.Flatten, _L.Reshape, _L.Permute, _L.ZeroPadding2D, _L.Cropping2D, _L.UpSampling2D, _L.Resizing}
+ROUNDING = {"bfloat16": 0.2, "float16": 0.02}  # how far off a sum may be for no other reason; in float32 a thousandth
 _WITH_BIAS = {_L.Conv2D, _L.DepthwiseConv2D, _L.SeparableConv2D, _L.Conv2DTranspose, _L.Dense}
 
 
@@ -57,24 +57,18 @@ def full_gradients(model, images, target=None, *, batch=16, progress=False):
     Raises:
         ValueError: as `gradients.saliency`; a network with layers whose gradient is not that of what they compute.
     """
-    task = shared.prepare(model, images, target, resolve=False)
-    function = shared.compiled(task, "full_gradients", terms_of(task))
-    found = engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
+    task, found = _run(terms_of, "full_gradients", model, images, target, batch, progress)
     score, *terms = found
-    sums = [x.reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms)]
-    size = sum(np.abs(x).reshape(len(x), -1).sum(axis=1, dtype="float64") for x in keras.tree.flatten(terms))
-    if (np.abs(sum(sums) - score) > _precision(task.model) * np.maximum(size, np.abs(score))).any():
+    rows = [x.reshape(len(x), -1) for x in keras.tree.flatten(terms)]
+    total, size = (sum(of(x).sum(axis=1, dtype="float64") for x in rows) for of in (np.asarray, np.abs))
+    types = {getattr(layer, "compute_dtype", None) for layer in task.model.layers}
+    rounding = max(ROUNDING.get(kind, 1e-3) for kind in types)
+    if (np.abs(total - score) > rounding * np.maximum(size, np.abs(score))).any():
         raise ValueError(
-            f"The terms add up to {sum(sums)}, and the scores of model {model.name!r} are {score}: some of its layers "
+            f"The terms add up to {total}, and the scores of model {model.name!r} are {score}: some of its layers "
             "hide what they do from the gradient (stop_gradient, or a gradient of their own)."
         )
     return FullGradients(*keras.tree.map_structure(task.answer, found))
-
-
-def _precision(model):
-    """How far from a score the sum of its terms may be for no other reason than rounding."""
-    types = {getattr(layer, "compute_dtype", None) for layer in keras.tree.flatten(model.layers)}
-    return 0.2 if "bfloat16" in types else 0.02 if "float16" in types else 1e-3
 
 
 def fullgrad(model, images, target=None, *, batch=16, progress=False):
@@ -84,17 +78,20 @@ def fullgrad(model, images, target=None, *, batch=16, progress=False):
     `full_gradients` that has spatial axes is taken by magnitude, stretched to 0 … 1, summed over its channels, brought
     to the size of the picture, and all are added.
 
-    Args, raises: as `saliency`.
+    Args, raises: as `saliency`, and a layer whose linear part TensorFlow cannot compute.
 
     Returns:
-        `(B, H, W)` float32, or `(H, W)`, never negative. This map is for looking; it does not sum up to the score.
-        `full_gradients` does.
+        `(B, H, W)` float32, or `(H, W)`, never negative: for looking. It does not sum up to the score.
     """
+    task, found = _run(map_of, "fullgrad", model, images, target, batch, progress)
+    return task.answer(found)
+
+
+def _run(function_of, name, model, images, target, batch, progress):
+    """The task, and what the function of a task gives for its pictures."""
     task = shared.prepare(model, images, target, resolve=False)
-    function = shared.compiled(task, "fullgrad", map_of(task))
-    return task.answer(
-        engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")
-    )
+    function = shared.compiled(task, name, function_of(task))
+    return task, task.run(function, batch=batch, progress=progress, label="gradients")
 
 
 def terms_of(task):
@@ -145,35 +142,29 @@ def _remainders(call, table):
             with tf.autodiff.ForwardAccumulator(inputs, inputs) as tangent:
                 outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
             linear = [tangent.jvp(y) for y in outputs]
-        except (TypeError, NotImplementedError, LookupError) as error:  # a loop, an operation without a derivative
-            raise _unknown_bias(call) from error
-    if None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
-        raise _unknown_bias(call)
+        except (TypeError, NotImplementedError, LookupError):  # a loop, an operation without a derivative
+            linear = None
+    if linear is None or None in linear and any(x is not None for x in tape.gradient(outputs, inputs)):
+        raise ValueError(
+            f"Layer {call.name!r} ({type(operation).__name__}): TensorFlow cannot compute its linear part, so what its "
+            "bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
+        )
     return [y if part is None else y - part for y, part in zip(outputs, linear, strict=True)]
-
-
-def _unknown_bias(call):
-    return ValueError(
-        f"Layer {call.name!r} ({type(call.operation).__name__}): TensorFlow cannot compute its linear part, so what "
-        "its bias contributes is unknown. Use a method that needs gradients only, such as gradients.saliency."
-    )
 
 
 def map_of(task):
     """A function `(pictures, targets) → (B, H, W)` of tensors: the map of the paper."""
     terms = terms_of(task)
 
+    def stretched(term, size):  # magnitudes, to 0 … 1 over the whole layer, summed over channels
+        term = tf.abs(term)
+        low, high = (end(term, axis=(1, 2, 3), keepdims=True) for end in (tf.reduce_min, tf.reduce_max))
+        total = tf.reduce_sum(tf.math.divide_no_nan(term - low, high - low), axis=-1, keepdims=True)
+        return tf.image.resize(total, size)[..., 0]
+
     def drawn(x, targets):
         _, pixels, biases = terms(x, targets)
         spatial = [pixels] + [term for term in biases.values() if len(term.shape) == 4]
-        return tf.add_n([_stretched(term, tf.shape(x)[1:3]) for term in spatial])
+        return tf.add_n([stretched(term, tf.shape(x)[1:3]) for term in spatial])
 
     return drawn
-
-
-def _stretched(term, size):
-    """Magnitudes stretched to 0 … 1 over the whole layer, summed over channels, at the size of the picture."""
-    term = tf.abs(term)
-    low, high = (end(term, axis=(1, 2, 3), keepdims=True) for end in (tf.reduce_min, tf.reduce_max))
-    total = tf.reduce_sum(tf.math.divide_no_nan(term - low, high - low), axis=-1, keepdims=True)
-    return tf.image.resize(total, size)[..., 0]

@@ -14,19 +14,12 @@ from .. import checks, submodels
 from ..submodels import engine
 from . import shared
 from .fullgrad import FullGradients, full_gradients, fullgrad
-from .integrated import (
-    blur_integrated_gradients,
-    guided_integrated_gradients,
-    integrated_gradients,
-)
+from .integrated import blur_integrated_gradients, guided_integrated_gradients, integrated_gradients
 from .regions import xrai
 
 __all__ = ["FullGradients", "blur_integrated_gradients", "deconv_backprop", "full_gradients", "fullgrad"]
 __all__ += ["gradient_x_input", "guided_backprop", "guided_integrated_gradients", "integrated_gradients", "saliency"]
 __all__ += ["smoothgrad", "vargrad", "xrai"]
-
-
-# One pass
 
 
 def saliency(model, images, target=None, *, batch=16, progress=False):
@@ -49,8 +42,8 @@ def saliency(model, images, target=None, *, batch=16, progress=False):
     Raises:
         ValueError: pictures or a target that do not fit the model, a score without a gradient.
     """
-    task = shared.prepare(model, images, target, resolve=False)
-    return task.answer(_gradient(task, batch, progress))
+    task, slopes = _one_pass(model, images, target, batch, progress)
+    return task.answer(slopes)
 
 
 def gradient_x_input(model, images, target=None, *, batch=16, progress=False):
@@ -59,13 +52,10 @@ def gradient_x_input(model, images, target=None, *, batch=16, progress=False):
     Shrikumar et al., "Not Just a Black Box" (2016). x · ∂f/∂x. The sum is f(x) for a piecewise linear network without
     biases; `full_gradients` gives what is missing for any other.
 
-    Args, raises: as `saliency`.
-
-    Returns:
-        float32 of the shape of `images`, in units of the score.
+    Args, returns, raises: as `saliency`, but in units of the score.
     """
-    task = shared.prepare(model, images, target, resolve=False)
-    return task.answer(task.images * _gradient(task, batch, progress))
+    task, slopes = _one_pass(model, images, target, batch, progress)
+    return task.answer(task.images * slopes)
 
 
 def guided_backprop(model, images, target=None, *, batch=16, progress=False):
@@ -74,13 +64,11 @@ def guided_backprop(model, images, target=None, *, batch=16, progress=False):
     Springenberg et al., "Striving for Simplicity" (2015). Sharp, but much of it is the picture's edges, whatever the
     class (Adebayo et al., "Sanity Checks for Saliency Maps", 2018). The rule is that of `submodels.relu_rule`.
 
-    Args, returns: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`; a network without any ReLU, which the rule would not change, or with one that it
-            cannot reach.
+    Args, returns, raises: as `saliency`. A network without any ReLU, which the rule would not change, is refused, and
+        one with a ReLU that it cannot reach.
     """
-    return _ruled(model, images, target, "guided", batch, progress)
+    task, slopes = _one_pass(model, images, target, batch, progress, "guided")
+    return task.answer(slopes)
 
 
 def deconv_backprop(model, images, target=None, *, batch=16, progress=False):
@@ -91,43 +79,25 @@ def deconv_backprop(model, images, target=None, *, batch=16, progress=False):
 
     Args, returns, raises: as `guided_backprop`.
     """
-    return _ruled(model, images, target, "deconv", batch, progress)
+    task, slopes = _one_pass(model, images, target, batch, progress, "deconv")
+    return task.answer(slopes)
 
 
-def _ruled(model, images, target, rule, batch, progress):
+def _one_pass(model, images, target, batch, progress, rule=None):
+    """The task, and the gradient of each picture's score."""
     task = shared.prepare(model, images, target, resolve=False)
-    return task.answer(_gradient(task, batch, progress, rule))
+    return task, task.run(_backward(task, rule), batch=batch, progress=progress, label="gradients")[1]
 
 
-def _gradient(task, batch, progress, rule=None):
-    function = _slopes(task, rule)
-    return engine.run(function, task.images, task.targets, batch=batch, progress=progress, label="gradients")[1]
-
-
-def _slopes(task, rule=None):
+def _backward(task, rule=None):
     """The pass `shared.gradients`, of the network with a rule for its ReLUs if there is one."""
-    if rule:
-        task = task._replace(model=submodels.relu_rule(task.model, rule))
-    return shared.gradients(task)
-
-
-# Many noisy copies
+    return shared.gradients(task._replace(model=submodels.relu_rule(task.model, rule)) if rule else task)
 
 
 def smoothgrad(
-    model,
-    images,
-    target=None,
-    *,
-    base=saliency,
-    samples=50,
-    noise=0.15,
-    squared=False,
-    seed=0,
-    batch=16,
-    progress=True,
-    **options,
-):
+    model, images, target=None, *, base=saliency, samples=50, noise=0.15, squared=False, seed=0, batch=16,
+    progress=True, **options,
+):  # fmt: skip
     """The mean attribution of many noisy copies of the picture: what flickers from pixel to pixel averages out.
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise" (2017): mean over z of base(x + z), z normal.
@@ -140,20 +110,15 @@ def smoothgrad(
         noise: standard deviation, as a share of the range (largest minus smallest pixel) of each picture.
         squared: average the squares instead (Hooker et al., "A Benchmark for Interpretability Methods", 2019): large
             where the attribution is large in many copies, whatever its sign.
-        seed: of the noise.
-        batch: pictures computed at a time.
-        progress: show a bar.
+        seed, batch, progress: of the noise; pictures computed at a time; show a bar.
         **options: for `base`.
 
-    Returns:
-        float32 of the shape that `base` gives. With `noise=0` what `base` itself gives (or its square).
-
-    Raises:
-        ValueError: as `base`; no samples, or negative noise.
+    Returns, raises: float32 of the shape that `base` gives; with `noise=0` what it itself gives (or its square).
+        Refused is what `base` refuses, no samples, and negative noise.
     """
     powers = [2 if squared else 1]
-    task, found = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
-    return task.answer(found[0])
+    task, means = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
+    return task.answer(means[0])
 
 
 def vargrad(
@@ -164,17 +129,14 @@ def vargrad(
     Adebayo et al., "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values" (2018):
     the variance over z of base(x + z), that is the mean of squares minus the square of the mean.
 
-    Args, raises: as `smoothgrad`.
-
-    Returns:
-        float32 of the shape that `base` gives, never negative.
+    Args, returns, raises: as `smoothgrad`; never negative.
     """
     powers = [1, 2]
-    task, found = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
-    return task.answer(np.maximum(found[1] - found[0] ** 2, 0))
+    task, means = _noisy_means(model, images, target, base, samples, noise, seed, batch, progress, options, powers)
+    return task.answer(np.maximum(means[1] - means[0] ** 2, 0))
 
 
-ONE_PASS = {saliency: None, guided_backprop: "guided", deconv_backprop: "deconv"}  # these are `_slopes` with that rule
+ONE_PASS = {saliency: None, guided_backprop: "guided", deconv_backprop: "deconv"}  # `_backward` with that rule
 CALL = 64  # noisy copies in one call of any other base method: few calls, since each checks anew what it is given
 
 
@@ -189,17 +151,16 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
         for index in itertools.cycle(range(count)):
             if index == 0:
                 draw = draws.standard_normal(shape, dtype="float32")
-            copy = draw * scales[index]
-            copy += task.images[index]
-            yield copy
+            yield task.images[index] + draw * scales[index]
 
     copies = engine.Counted(itertools.islice(noisy(), samples * count), samples * count)
     targets, bar = np.tile(task.targets, samples), {"progress": progress, "label": "noisy copies"}
     if base in ONE_PASS and not options:
-        passes = engine.stream(_slopes(task, ONE_PASS[base]), copies, targets, batch=batch, **bar)
+        passes = engine.stream(_backward(task, ONE_PASS[base]), copies, targets, batch=batch, **bar)
         attributions = (slopes for _, slopes in passes)
     else:
-        options = _accepted(base, batch=batch, progress=progress) | options
+        taken = inspect.signature(base).parameters
+        options = {name: own for name, own in (("batch", batch), ("progress", progress)) if name in taken} | options
         attributions = _calls(base, model, copies, targets if task.key is None else target, options, **bar)
 
     sums, done = None, 0
@@ -207,15 +168,10 @@ def _noisy_means(model, images, target, base, samples, noise, seed, batch, progr
         if sums is None:
             sums = np.zeros((len(powers), count, *part.shape[1:]))
         for one in part:
-            for mean, power in zip(sums, powers, strict=True):
-                mean[done % count] += one if power == 1 else np.square(one, dtype="float64")
+            for total, power in zip(sums, powers, strict=True):
+                total[done % count] += one if power == 1 else np.square(one, dtype="float64")
             done += 1
     return task, sums / samples
-
-
-def _accepted(function, **options):
-    """Those options that a function takes."""
-    return {name: options[name] for name in options.keys() & inspect.signature(function).parameters.keys()}
 
 
 def _calls(base, model, copies, targets, options, progress, label):

@@ -2,14 +2,12 @@
 
 Nakandala, Kumar and Papakonstantinou, "Incremental and Approximate Inference for Faster Occlusion-based Deep CNN
 Explanations" (Krypton, SIGMOD 2019). The layers of the clean picture are computed once. Then, for each window, the
-network goes on in stages from one cut to the next. A stage takes a crop of the clean layer, pastes in the part that the
-window has changed, and runs on that crop alone. After the last stage the changed part is pasted into the whole map,
-and the rest of the network runs as usual.
+network goes on in stages from one cut to the next: a stage pastes what the window has changed into a crop of the clean
+layer, and runs on that alone. After the last one the changed part is pasted into the whole map, and the rest runs.
 
-A crop ends where the map goes on, and there a convolution sees padding instead of what is really there. So the crop is
-larger than what is taken from it, by what a unit sees (`receptive` knows); where it ends at the border of the map,
-the padding is the real one. Crops start at whole strides and have the size of the map modulo the stride, so that
-the uneven padding of `"same"` falls as it does on the map. All crops of a stage have one size.
+Where a crop ends and the map goes on, a convolution sees padding. So the crop is larger than what is taken from it, by
+what a unit sees (`receptive` knows). Crops start at whole strides and have the size of the map modulo the stride, so
+that the uneven padding of `"same"` falls as it does on the map. All crops of a stage have one size.
 """
 
 import math
@@ -41,20 +39,13 @@ class Cut(NamedTuple):
     axes: tuple  # for each axis (jump, first, reach)
 
 
-class Axis(NamedTuple):
-    """Where the windows change a map, along one axis."""
-
-    starts: np.ndarray  # (windows,) first row of what may be changed
-    count: int  # rows
-
-
 class Stage(NamedTuple):
-    """From one cut to the next."""
+    """From one cut to the next, or from the last one to the end."""
 
     source: Cut
-    target: Cut
+    target: Cut | None
     changed: tuple  # number of rows and columns that come in changed
-    crop: tuple  # height and width
+    crop: tuple  # height and width; at the last cut those of the whole map
     corners: tuple  # for each axis (windows,): first row of the crop
 
 
@@ -62,29 +53,19 @@ class Plan(NamedTuple):
     """How to resume for a set of windows."""
 
     stages: list
-    changed: tuple  # number of rows and columns that are changed at the last cut
-    patch: tuple  # height and width of the windows
     rows: np.ndarray  # (1 + windows, 2, …) int32, what `changed_maps` needs to know of each window; the first is none
     gain: float  # estimated cost of plain occlusion, as a multiple of this
 
     @property
     def key(self):
         """What a compiled function depends on: all but where the windows are, which comes with the rows."""
-        stages = ((stage.source.name, stage.target.name, stage.changed, stage.crop) for stage in self.stages)
-        return (self.changed, self.patch, *stages)
+        return tuple((stage.source.name, stage.changed, stage.crop) for stage in self.stages)
 
 
 def plan(task, tops, lefts, patch, layer="auto"):
-    """The `Plan` for windows at these rows and columns, or None if plain occlusion is as good.
+    """The `Plan` for windows of the size `patch` at these rows and columns, or None if plain occlusion is as good.
 
-    Args:
-        task: from `shared.prepare`.
-        tops, lefts: ints, first rows and first columns of the windows.
-        patch: (height, width) of the windows.
-        layer: name of the layer where the rest of the network is resumed, or "auto" for the best one.
-
-    Raises:
-        ValueError: an unknown layer, or one where it is not possible.
+    `layer` is where the rest of the network is resumed, or "auto"; one where that is not possible is refused.
     """
     size = task.images.shape[1:3]
     key, latest = (size, patch, tuple(tops), tuple(lefts), layer), cached(task.model, "plan", dict)
@@ -109,14 +90,11 @@ def _plan(task, size, starts, patch, layer):
     stages, cost = _cheapest(cuts, costs, starts, patch, to_the_last=layer != "auto")
     if layer == "auto" and cost * GAIN > costs[-1]:
         return None
-    last = stages[-1].target
-    changed = tuple(_changed(last, axis, starts[axis], patch[axis]).count for axis in (0, 1))
-    found = Plan(stages, changed, patch, _rows(stages, starts, patch), costs[-1] / cost)
-    if _is_exact(task, found):
-        return found
-    if layer == "auto":
-        return None
-    raise ValueError(f"Resumed at {layer!r}, the network does not compute what it does on the whole picture.")
+    found = Plan(stages, _rows(stages, starts, patch), costs[-1] / cost)
+    exact = _is_exact(task, found)
+    if layer != "auto" and not exact:
+        raise ValueError(f"Resumed at {layer!r}, the network does not compute what it does on the whole picture.")
+    return found if exact else None
 
 
 def _cuts(model, size):
@@ -126,14 +104,8 @@ def _cuts(model, size):
     found = [Cut("the picture", 0, graph.inputs, shapes[id(graph.inputs)][1:], ((1, 0, 1), (1, 0, 1)))]
     for index in bottlenecks(graph):
         call = graph.calls[index]
-        if not is_spatial(call.outputs):
-            break
-        try:
-            fields = network.fields(call.name)
-        except ValueError:  # it is not known how far an operation reaches
-            break
-        axes = tuple(_affine(*axis) for axis in zip(fields.reach, fields.stride, strict=True))
-        if None in axes:
+        axes = _axes(network, call)
+        if axes is None:
             break
         found.append(Cut(call.name, index + 1, call.outputs, shapes[id(call.outputs)][1:], axes))
     costs = [0]
@@ -144,90 +116,90 @@ def _cuts(model, size):
     return found, costs
 
 
-def _affine(reach, jump):
-    """(jump, first, reach) as ints, if that is what the units of a layer see, or None."""
-    if jump < 1 or jump != int(jump) or not np.isfinite(reach).all():
+def _axes(network, call):
+    """For each axis (jump, first, reach) as ints, if that is what the units of a layer see; else None."""
+    if not is_spatial(call.outputs):
         return None
-    steps = np.arange(len(reach))[:, None] * jump
-    if not (reach == reach[0] + steps).all():
+    try:
+        fields, axes = network.fields(call.name), []
+    except ValueError:  # it is not known how far an operation reaches
         return None
-    return int(jump), int(reach[0, 0]), int(reach[0, 1] - reach[0, 0] + 1)
+    for reach, jump in zip(fields.reach, fields.stride, strict=True):
+        steady = (reach == reach[0] + np.arange(len(reach))[:, None] * jump).all()
+        if jump < 1 or jump != int(jump) or not np.isfinite(reach).all() or not steady:
+            return None
+        axes.append((int(jump), int(reach[0, 0]), int(reach[0, 1] - reach[0, 0] + 1)))
+    return tuple(axes)
 
 
 def _changed(cut, axis, starts, patch):
-    """The `Axis` of a map: units that see a part of the window, the same number for all windows."""
-    jump, first, reach = cut.axes[axis]
-    length = cut.shape[axis]
+    """(first rows, how many) of a map that the windows may change, along one axis: the units that see a part of one."""
+    (jump, first, reach), length = cut.axes[axis], cut.shape[axis]
     low = np.maximum(-((first + reach - 1 - starts) // jump), 0)
     high = np.minimum((starts + patch - 1 - first) // jump, length - 1)
     count = max(int((high - low).max()) + 1, 1)
-    return Axis(np.clip(low, 0, length - count), count)
+    return np.clip(low, 0, length - count), count
 
 
-def _crop(source, target, axis, wanted):
-    """(corners, size) of crops of `source` that give the rows `wanted` of `target` exactly, or None."""
+def _crop(source, target, axis, starts, count):
+    """(corners, size) of crops of `source` that give so many rows of `target`, from `starts`, exactly; or None."""
     (jump, first, reach), (far_jump, far_first, far_reach) = source.axes[axis], target.axes[axis]
     step, length = far_jump // jump, source.shape[axis]
     if far_jump % jump or (far_first - first) % jump or (far_reach - reach) % jump:
         return None
     before, seen = (far_first - first) // jump, (far_reach - reach) // jump + 1
-    low = np.maximum(wanted.starts * step + before, 0) // step * step
-    high = np.minimum((wanted.starts + wanted.count - 1) * step + before + seen, length)
+    low = np.maximum(starts * step + before, 0) // step * step
+    high = np.minimum((starts + count - 1) * step + before + seen, length)
     size = int((high - low).max())
     size = min(size + (length - size) % step, length)
     return np.minimum(low, length - size), size
 
 
 def _cheapest(cuts, costs, starts, patch, to_the_last):
-    """The cheapest chain of stages from the picture to a cut, and the cost of a pass that resumes there."""
+    """The cheapest chain of stages from the picture to the end, and the cost of a pass."""
     changed = [[_changed(cut, axis, starts[axis], patch[axis]) for axis in (0, 1)] for cut in cuts]
+    counts = [tuple(count for _, count in axes) for axes in changed]
     best, chains = [0.0], [[]]
     for far in range(1, len(cuts)):
         options = []
         for near in range(far):
             source, target = cuts[near], cuts[far]
-            crops = [_crop(source, target, axis, changed[far][axis]) for axis in (0, 1)]
+            crops = [_crop(source, target, axis, *changed[far][axis]) for axis in (0, 1)]
             if None in crops:
                 continue
             corners, crop = zip(*crops, strict=True)
-            share = crop[0] * crop[1] / (source.shape[0] * source.shape[1])
-            cost = best[near] + share * (
-                costs[target.after] - costs[source.after] + 2 * ELEMENT * math.prod(source.shape)
-            )
-            counts = tuple(axis.count for axis in changed[near])
-            options.append((cost, chains[near] + [Stage(source, target, counts, crop, corners)]))
+            share = math.prod(crop) / math.prod(source.shape[:2])
+            work = costs[target.after] - costs[source.after] + 2 * ELEMENT * math.prod(source.shape)
+            stage = Stage(source, target, counts[near], crop, corners)
+            options.append((best[near] + share * work, [*chains[near], stage]))
         cost, chain = min(options, key=lambda option: option[0], default=(np.inf, []))
         best.append(cost)
         chains.append(chain)
-    total = [
-        cost + 2 * ELEMENT * math.prod(cut.shape) + costs[-1] - costs[cut.after]
-        for cost, cut in zip(best, cuts, strict=True)
-    ]
-    chosen = len(cuts) - 1 if to_the_last else int(np.argmin(total[1:])) + 1 if len(cuts) > 1 else 0
-    return chains[chosen], total[chosen] if chains[chosen] else np.inf
+    rest = [2 * ELEMENT * math.prod(cut.shape) + costs[-1] - costs[cut.after] for cut in cuts]
+    total = [np.inf, *np.add(best, rest)[1:]]  # nothing is gained at the picture itself
+    chosen = len(cuts) - 1 if to_the_last else int(np.argmin(total))
+    last = Stage(cuts[chosen], None, counts[chosen], cuts[chosen].shape[:2], [0 * own for own in starts])
+    return [*chains[chosen], last], total[chosen]
 
 
 def _rows(stages, starts, patch):
-    """For each axis and window: the corner of each crop, and of each cut where its part begins, and is valid from."""
+    """For each window and axis: the corner of the crop of each stage, where what changed begins, and is valid from."""
     axes = []
     for axis in (0, 1):
-        origins, valid = [starts[axis]], [starts[axis]]
-        for stage in stages:
-            step = stage.target.axes[axis][0] // stage.source.axes[axis][0]
-            origins.append(stage.corners[axis] // step)
-            valid.append(_changed(stage.target, axis, starts[axis], patch[axis]).starts)
-        axes.append(np.stack([*(stage.corners[axis] for stage in stages), *origins, *valid]))
-    tops, lefts = (np.arange(len(own)) for own in starts)
-    pairs = np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2)
-    rows = np.stack([axes[0][:, pairs[:, 0]], axes[1][:, pairs[:, 1]]]).transpose(2, 0, 1)
+        valid = [_changed(stage.source, axis, starts[axis], patch[axis])[0] for stage in stages]
+        corners, steps = [stage.corners[axis] for stage in stages], [stage.source.axes[axis][0] for stage in stages]
+        origins = [corner // (far // near) for corner, near, far in zip(corners, steps, steps[1:], strict=False)]
+        axes.append(np.stack([*corners, starts[axis], *origins, *valid]))
+    tops, lefts = np.indices([len(own) for own in starts]).reshape(2, -1)
+    rows = np.stack([axes[0][:, tops], axes[1][:, lefts]]).transpose(2, 0, 1)
     nothing = rows[:1].copy()
-    nothing[:, :, 2 * len(stages) + 1 :] = 10**6  # valid from far outside: nothing is pasted
+    nothing[:, :, 2 * len(stages) :] = 10**6  # valid from far outside: nothing is pasted
     return np.concatenate([nothing, rows]).astype("int32")
 
 
 def clean(task, found):
     """Compiled: one picture `(H, W, C)` → its maps at all cuts of a plan, the picture first, each `(h, w, c)`."""
-    cuts = [stage.target for stage in found.stages]
+    cuts = [stage.source for stage in found.stages[1:]]
     names = tuple(cut.name for cut in cuts)
     network = cached(task.model, ("cuts", names), lambda: trace(task.model).model([cut.tensor for cut in cuts]))
 
@@ -242,33 +214,26 @@ def passes(task, name, found, also=()):
     task, graph = task.shell, trace(task.model)
 
     def forward(picture, fill, target, maps, rows):
-        outputs = run(graph, found.stages[-1].target, changed_maps(graph, found, maps, fill, rows))
+        outputs = run(graph, found.stages[-1].source, changed_maps(graph, found, maps, fill, rows))
         return [task.score(outputs, tf.repeat(target, tf.shape(rows)[0])), *(more(outputs) for more in also)]
 
     return shared.compiled(task, name, forward)
 
 
 def changed_maps(graph, found, maps, fill, rows):
-    """The whole maps at the last cut of a plan, `(n, h, w, c)`, for n windows.
+    """The whole maps at the last cut of a plan, `(n, h, w, c)`, for n windows: `rows`, `(n, 2, …)`, some of the plan's.
 
-    Args:
-        graph: of the network.
-        found: the plan.
-        maps: from `clean`.
-        fill: `(H, W, C)`, what the windows show.
-        rows: `(n, 2, …)`, some of the plan's.
+    `maps` are from `clean`, and `fill`, `(H, W, C)`, is what the windows show.
     """
-    count = len(found.stages)
-    corners, origins, valid = rows[:, :, :count], rows[:, :, count : 2 * count + 1], rows[:, :, 2 * count + 1 :]
-    down, across = _places(origins[:, :, 0], found.patch)
+    corners, origins, valid = tf.split(tf.transpose(rows, (2, 0, 1)), 3)  # (stages, n, 2) each
+    down, across = _places(origins[0], found.stages[0].changed)
     part = tf.gather(tf.reshape(fill, (-1, fill.shape[-1])), down[:, :, None] * fill.shape[1] + across[:, None])
     for number, stage in enumerate(found.stages):
-        at = origins[:, :, number], valid[:, :, number], stage.changed
-        crop = _pasted(maps[number], part, *at, corners[:, :, number], stage.crop)
-        part = run(graph, stage.source, crop, stage.target)
-    return _pasted(
-        maps[-1], part, origins[:, :, -1], valid[:, :, -1], found.changed, 0 * origins[:, :, -1], maps[-1].shape
-    )
+        at = origins[number], valid[number], stage.changed
+        part = _pasted(maps[number], part, *at, corners[number], stage.crop)
+        if stage.target:
+            part = run(graph, stage.source, part, stage.target)
+    return part
 
 
 def run(graph, source, maps, target=None):
@@ -285,41 +250,30 @@ def _places(corners, size):
 def _pasted(whole, parts, origins, valid, count, corners, size):
     """Crops `(n, *size, c)` of a map `(h, w, c)` into which parts `(n, a, b, c)` are pasted, as far as they are valid.
 
-    All places are those of the map: `corners` of the crops, `origins` of the parts, `valid` of the first row and column
-    of a part that is to be pasted, `count` of them.
+    Places on the map are the `corners` of the crops, the `origins` of the parts, and where these are `valid` from.
     """
     height, width, channels = whole.shape
-    places, limits = _places(corners, size), parts.shape[1:3]
-    inside = [
-        (place >= first) & (place < first + number)
-        for place, first, number in zip(places, tf.split(valid, 2, 1), count, strict=True)
-    ]
-    rows, columns = [
-        tf.clip_by_value(place - origin, 0, limit - 1)
-        for place, origin, limit in zip(places, tf.split(origins, 2, 1), limits, strict=True)
-    ]
-    rows += tf.range(tf.shape(parts)[0])[:, None] * limits[0]
-    in_parts = height * width + rows[:, :, None] * limits[1] + columns[:, None]
+    places, limits, inside, within = _places(corners, size), parts.shape[1:3], [], []
+    for axis, place in enumerate(places):
+        inside.append((place >= valid[:, axis, None]) & (place < valid[:, axis, None] + count[axis]))
+        within.append(tf.clip_by_value(place - origins[:, axis, None], 0, limits[axis] - 1))
+    rows = within[0] + tf.range(tf.shape(parts)[0])[:, None] * limits[0]
+    in_parts = height * width + rows[:, :, None] * limits[1] + within[1][:, None]
     in_whole = places[0][:, :, None] * width + places[1][:, None]
     both = tf.concat([tf.reshape(whole, (-1, channels)), tf.reshape(parts, (-1, channels))], 0)
     crops = tf.gather(both, tf.where(inside[0][:, :, None] & inside[1][:, None], in_parts, in_whole))
-    return tf.ensure_shape(crops, (None, *size[:2], channels))
+    return tf.ensure_shape(crops, (None, *size, channels))
 
 
 def _is_exact(task, found):
     """Whether windows that show what is there anyway leave the maps at the last cut as they are."""
-    pictures = task.images
+    pictures, graph = task.images, trace(task.model)
     random = np.random.default_rng(0).uniform(pictures.min(), pictures.max() + 1, pictures.shape[1:])
     picture = tf.constant(random, "float32")
     maps = clean(task, found)(picture)
     sample = found.rows[np.unique(np.linspace(1, len(found.rows) - 1, 16).astype(int))]
-    graph = trace(task.model)
-
-    def forward(maps, picture, rows):
-        return changed_maps(graph, found, maps, picture, rows)
-
     try:
-        again = tf.function(forward)(maps, picture, sample)
+        again = tf.function(lambda *given: changed_maps(graph, found, *given), autograph=False)(maps, picture, sample)
     except (ValueError, tf.errors.InvalidArgumentError):  # an operation that takes maps of one size only
         return False
     return float(tf.reduce_max(tf.abs(again - maps[-1]))) <= TOLERANCE * float(tf.reduce_max(tf.abs(maps[-1])))

@@ -23,19 +23,9 @@ LOUD = 0.05  # a gap above this is warned of
 
 
 def integrated_gradients(
-    model,
-    images,
-    target=None,
-    *,
-    baseline=0.0,
-    steps="auto",
-    method="midpoint",
-    max_steps=256,
-    tolerance=0.01,
-    return_gap=False,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, baseline=0.0, steps="auto", method="midpoint", max_steps=256, tolerance=0.01,
+    return_gap=False, batch=16, progress=True,
+):  # fmt: skip
     """What each pixel adds to the score on the straight way from a baseline to the picture.
 
     Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (2017):
@@ -44,16 +34,15 @@ def integrated_gradients(
 
     Args:
         model, images, target: as `saliency`.
-        baseline: where the way begins, a picture that tells nothing: a number for all pixels, one picture, one for
-            each; or a list of such, over which the attribution is averaged.
+        baseline: where the way begins, a picture that tells nothing: a number, an array of one colour, one picture, or
+            one for each; or a list of such, over which the attribution is averaged.
         steps: `"auto"` places gradients where the score bends, until the gap is at most `tolerance`; an int takes so
             many at places that do not depend on the picture.
         method: those places, `"midpoint"` or `"gauss_legendre"`.
         max_steps: the most gradients that `"auto"` uses, and keeps in memory, for each picture and baseline.
         tolerance: share of the score difference.
         return_gap: also return the gap.
-        batch: pictures computed at a time.
-        progress: show a bar.
+        batch, progress: pictures computed at a time; show a bar.
 
     Returns:
         float32 of the shape of `images`, in units of the score. With `return_gap=True`, `(attribution, gap)`, with
@@ -68,32 +57,32 @@ def integrated_gradients(
     if not given:
         raise ValueError("baseline is an empty list: give at least one baseline.")
     starts = [shared.baseline(task, one) for one in given]
-    rows = [row for start in starts for row in zip(start, task.images, task.targets, strict=True)]
-    lines = [straight(*row) for row in rows]
+    lines = [straight(*row) for start in starts for row in zip(start, task.images, task.targets, strict=True)]
     found, changes = integrate(task, lines, steps, method, max_steps, tolerance, batch, progress)
     found = found.reshape(len(starts), *task.images.shape).mean(axis=0)
-    return _with_gap(task, found, changes.reshape(len(starts), -1).mean(axis=0), return_gap)
+    return _answer(task, found, changes.reshape(len(starts), -1).mean(axis=0), return_gap)
 
 
-def _with_gap(task, found, changes, return_gap):
+def _answer(task, found, changes, return_gap):
+    """The answer to the reader; a gap |Σ attribution − change| / |change| that is large is warned of."""
     found = found.astype("float32")
-    gaps = gap(found, changes)
+    missing = np.abs(found.sum(axis=(1, 2, 3), dtype="float64") - changes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.where(missing == 0, 0.0, missing / np.abs(changes))  # 0 for a picture that is its own baseline
+    if (gaps > LOUD).any():
+        which = ", ".join(f"{index}: {value:.0%}" for index, value in enumerate(gaps) if value > LOUD)
+        warnings.warn(
+            f"The attribution does not add up to the change of the score (picture: gap, {which}). Take more steps, or "
+            "raise max_steps; if the score hardly changes along the path, choose another baseline.",
+            stacklevel=3,
+        )
     return (task.answer(found), task.answer(gaps)) if return_gap else task.answer(found)
 
 
 def blur_integrated_gradients(
-    model,
-    images,
-    target=None,
-    *,
-    max_sigma=50.0,
-    steps="auto",
-    max_steps=256,
-    tolerance=0.01,
-    return_gap=False,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, max_sigma=50.0, steps="auto", max_steps=256, tolerance=0.01, return_gap=False,
+    batch=16, progress=True,
+):  # fmt: skip
     """What each pixel adds to the score while a blurred picture becomes sharp.
 
     Xu, Venugopalan and Sundararajan, "Attribution in Scale and Space" (2020): the gradient integrated along the
@@ -105,25 +94,20 @@ def blur_integrated_gradients(
             int takes the middles of so many parts of the way, on which √σ falls steadily.
         max_sigma: standard deviation of the strongest blur, in pixels.
 
-    Returns:
-        As `integrated_gradients`; the sum is f(x) − f(most blurred picture).
-
-    Raises:
-        ValueError: as `saliency`; no steps, a blur that is not above 0.
+    Returns, raises: as `integrated_gradients`; the sum is f(x) − f(most blurred picture). A blur that is not above 0 is
+        refused.
     """
     max_sigma = checks.real(max_sigma, "max_sigma", above=0)
     task = shared.prepare(model, images, target)
     paths = [_sharpening(*row, max_sigma) for row in zip(task.images, task.targets, strict=True)]
-    found, changes = integrate(task, paths, steps, "midpoint", max_steps, tolerance, batch, progress)
-    return _with_gap(task, found, changes, return_gap)
+    return _answer(task, *integrate(task, paths, steps, "midpoint", max_steps, tolerance, batch, progress), return_gap)
 
 
 def _sharpening(picture, target, max_sigma):
     """The path from the most blurred picture to the sharp one, σ = max_sigma · (1 − share)²."""
     from scipy import fft
 
-    height, width, _ = picture.shape
-    down, across = np.pi * np.arange(height) / height, np.pi * np.arange(width) / width
+    down, across = (np.pi * np.arange(length) / length for length in picture.shape[:2])
     frequencies = (down[:, None] ** 2 + across**2).astype("float32")
     # Cosines, in which blurring is a product, have closed borders. Channels first is several times faster.
     waves = fft.dctn(np.ascontiguousarray(np.moveaxis(picture, -1, 0)), axes=(1, 2))
@@ -145,18 +129,9 @@ def _sharpening(picture, target, max_sigma):
 
 
 def guided_integrated_gradients(
-    model,
-    images,
-    target=None,
-    *,
-    baseline=0.0,
-    steps=200,
-    fraction=0.25,
-    max_distance=0.02,
-    return_gap=False,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, baseline=0.0, steps=200, fraction=0.25, max_distance=0.02, return_gap=False,
+    batch=16, progress=True,
+):  # fmt: skip
     """What each pixel adds to the score on a way that first changes the pixels that matter least.
 
     Kapishnikov et al., "Guided Integrated Gradients" (2021): at each step those pixels move on whose gradients are
@@ -164,195 +139,24 @@ def guided_integrated_gradients(
 
     Args:
         model, images, target, return_gap, batch, progress: as `integrated_gradients`.
-        baseline: a number, one picture, or one for each.
+        baseline: a number, a colour, one picture, or one for each.
         steps: gradients for each picture. Each is taken where the one before has led to.
         fraction: share of the pixels that move together, above 0 and at most 1.
         max_distance: how far from the straight way, as a share of its length, a pixel may be: 0 is the straight way
             itself, 1 leaves every pixel free.
 
-    Returns:
-        As `integrated_gradients`.
-
-    Raises:
-        ValueError: as `saliency`; a baseline of another shape, no steps, a fraction or a distance out of range.
+    Returns, raises: as `integrated_gradients`; a fraction or a distance out of range is refused.
     """
     task = shared.prepare(model, images, target)
     steps = checks.whole(steps, "steps")
     fraction = checks.real(fraction, "fraction", above=0, most=1)
     max_distance = checks.real(max_distance, "max_distance", least=0, most=1)
     starts = shared.baseline(task, baseline)
-    found, changes = guided(task, starts, steps, fraction, max_distance, batch, progress)
-    return _with_gap(task, found, changes, return_gap)
+    return _answer(task, *_guided(task, starts, steps, fraction, max_distance, batch, progress), return_gap)
 
 
-# Paths, and the nodes on them
-
-
-class Path(NamedTuple):
-    """A way through the space of pictures, from where nothing is known to the picture that is explained."""
-
-    point: Callable  # share of the way, 0 … 1 → picture (H, W, C) float32
-    part: Callable  # two shares → what lies between the pictures there, (H, W, C) float32
-    target: int  # the class whose score is followed
-
-
-def straight(start, end, target):
-    """The path of integrated gradients: from one picture to the other, all pixels at the same rate."""
-    difference = end - start
-    return Path(
-        lambda share: start + np.float32(share) * difference,
-        lambda before, after: np.float32(after - before) * difference,
-        target,
-    )
-
-
-class Nodes(NamedTuple):
-    """Where on a path gradients are taken, and which part of the path each stands for."""
-
-    shares: np.ndarray
-    edges: np.ndarray  # node i stands for edges[i] … edges[i + 1]
-
-
-def nodes(steps, method="midpoint"):
-    """`Nodes` that do not depend on the path.
-
-    Args:
-        steps: how many.
-        method: `"midpoint"` (equal parts, each with its middle) or `"gauss_legendre"` (exact for polynomials of degree
-            2 · steps − 1; the nodes are denser near the ends).
-    """
-    checks.choose(method, ("midpoint", "gauss_legendre"), "method")
-    if method == "midpoint":
-        edges = np.linspace(0, 1, steps + 1)
-        return Nodes((edges[1:] + edges[:-1]) / 2, edges)
-    places, weights = np.polynomial.legendre.leggauss(steps)
-    return Nodes((places + 1) / 2, np.r_[0, np.cumsum(weights / 2)])
-
-
-def fixed(task, paths, nodes, batch, progress):
-    """Sum over the nodes of (gradient there) × (the part of the path that it stands for), for each path.
-
-    Returns:
-        `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the whole path.
-    """
-    pictures = (path.point(share) for path in paths for share in nodes.shares)
-    targets = (path.target for path in paths for _ in nodes.shares)
-    totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
-    passes = engine.stream(
-        shared.gradients(task),
-        engine.Counted(pictures, len(paths) * len(nodes.shares)),
-        engine.Counted(targets, len(paths) * len(nodes.shares)),
-        batch=batch,
-        progress=progress,
-        label="gradients",
-    )
-    for _, gradients in passes:
-        for gradient in gradients:
-            path, node = divmod(done, len(nodes.shares))
-            totals[path] += gradient * paths[path].part(*nodes.edges[node : node + 2])
-            done += 1
-    ends = [path.point(share) for path in paths for share in (0, 1)]
-    scores = engine.run(shared.scores(task), ends, [path.target for path in paths for _ in (0, 1)], batch=batch)
-    return totals, scores[1::2].astype("float64") - scores[::2]
-
-
-class _Node(NamedTuple):
-    """A point of a path, and what is known there."""
-
-    share: float
-    score: float
-    gradient: np.ndarray
-
-
-def adaptive(task, path, max_steps, tolerance, batch, bar):
-    """The same sum with nodes placed where they are needed: the trapezoidal rule, refined piece by piece.
-
-    How wrong a piece of the path from a to b is, is known exactly: its gradients must add up to f(b) − f(a), and a pass
-    that computes a gradient computes the score too. So each round puts new nodes into the pieces that are wrong most.
-    It ends when the errors of all pieces sum up to at most `tolerance` of the whole change of the score, both as they
-    are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel.
-
-    Returns:
-        `(attribution, change)`: `(H, W, C)` float64, and f(end) − f(start).
-    """
-    function, errors = shared.gradients(task), {}  # (share, share) of a piece → how much too large its sum is
-
-    def evaluated(shares):
-        pictures, targets = [path.point(share) for share in shares], np.full(len(shares), path.target, "int32")
-        scores, gradients = engine.run(function, pictures, targets, batch=batch)
-        bar.update(len(shares))
-        return list(map(_Node, shares, scores.astype("float64"), gradients))
-
-    def part(a, b):
-        return (a.gradient + b.gradient) * path.part(a.share, b.share) / 2
-
-    def error(a, b):
-        if (a.share, b.share) not in errors:
-            errors[a.share, b.share] = part(a, b).sum(dtype="float64") - (b.score - a.score)
-        return errors[a.share, b.share]
-
-    line = evaluated(np.linspace(0, 1, min(START, max_steps)))
-    while True:
-        wrong = np.array([error(a, b) for a, b in itertools.pairwise(line)])
-        if max(abs(wrong.sum()), np.sqrt(np.sum(wrong**2))) <= tolerance * abs(line[-1].score - line[0].score):
-            break
-        shares = _refinements([node.share for node in line], np.abs(wrong), min(ROUND, max_steps - len(line)))
-        if not len(shares):
-            break
-        line = sorted(line + evaluated(shares), key=lambda node: node.share)
-    total = np.zeros(task.images.shape[1:])
-    for a, b in itertools.pairwise(line):
-        total += part(a, b)
-    return total, line[-1].score - line[0].score
-
-
-def _refinements(shares, errors, count):
-    """Where new nodes go: one after the other into the piece whose error is the largest, given those it has by then."""
-    extra = np.zeros(len(errors), int)
-    for _ in range(count):
-        rest = errors / (extra + 1) ** 2  # what is left of an error if the slope changes steadily over the piece
-        if rest.max() == 0:
-            break
-        extra[rest.argmax()] += 1
-    return np.concatenate([np.linspace(shares[i], shares[i + 1], extra[i] + 2)[1:-1] for i in range(len(extra))])
-
-
-def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress):
-    """Attributions `(N, H, W, C)` float64 of several paths, and the changes `(N,)` of the score along them."""
-    if not (isinstance(steps, str) and steps == "auto"):
-        return fixed(task, paths, nodes(checks.whole(steps, "steps", how=", or 'auto'"), method), batch, progress)
-    checks.whole(max_steps, "max_steps", 2)
-    checks.real(tolerance, "tolerance", above=0)
-    with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
-        found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
-    return tuple(map(np.stack, zip(*found, strict=True)))
-
-
-def gap(attributions, changes):
-    """How far sums are from what they must be: |Σ attribution − change| / |change| for each picture, with a warning.
-
-    0 where both are 0, as for a picture that is its own baseline.
-    """
-    changes = np.asarray(changes, "float64")
-    missing = np.abs(attributions.sum(axis=(1, 2, 3), dtype="float64") - changes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gaps = np.where(missing == 0, 0.0, missing / np.abs(changes))
-    if (gaps > LOUD).any():
-        which = ", ".join(f"{index}: {value:.0%}" for index, value in enumerate(gaps) if value > LOUD)
-        warnings.warn(
-            f"The attribution does not add up to the change of the score (picture: gap, {which}). Take more steps, or "
-            "raise max_steps; if the score hardly changes along the path, choose another baseline.",
-            stacklevel=4,
-        )
-    return gaps.astype("float32")
-
-
-def guided(task, starts, steps, fraction, max_distance, batch, progress):
-    """Guided integrated gradients (Kapishnikov et al. 2021, algorithm 1), all pictures in step with each other.
-
-    Returns:
-        `(attributions, changes)` as `fixed`.
-    """
+def _guided(task, starts, steps, fraction, max_distance, batch, progress):
+    """`(attributions, changes)` as `fixed`: algorithm 1 of Kapishnikov et al., all pictures in step with each other."""
     function, ends = shared.gradients(task), task.images
     difference = (ends - starts).reshape(len(ends), -1).astype("float64")
     lengths = np.abs(difference)
@@ -366,7 +170,7 @@ def guided(task, starts, steps, fraction, max_distance, batch, progress):
             before = way[index].copy()
             _advance(way[index], np.abs(gradient), lengths[index], (step + 1) / steps, fraction, max_distance)
             totals[index] += gradient * difference[index] * (way[index] - before)
-    last = engine.run(shared.scores(task), ends, task.targets, batch=batch)
+    last = task.run(shared.scores(task), batch=batch)
     return totals.reshape(ends.shape), last.astype("float64") - first
 
 
@@ -390,3 +194,113 @@ def _advance(way, slopes, lengths, share, fraction, max_distance):
         way[group] += min(1.0, left / room) * (ahead - way[group])
         left -= room
         free, order = free[~chosen], order[~chosen]
+
+
+class Path(NamedTuple):
+    """A way through the space of pictures, from where nothing is known to the picture that is explained."""
+
+    point: Callable  # share of the way, 0 … 1 → picture (H, W, C) float32
+    part: Callable  # two shares → what lies between the pictures there, (H, W, C) float32
+    target: int  # the class whose score is followed
+
+
+def straight(start, end, target):
+    """The path of integrated gradients: from one picture to the other, all pixels at the same rate."""
+    difference = end - start
+
+    def part(before, after):
+        return np.float32(after - before) * difference
+
+    return Path(lambda share: start + np.float32(share) * difference, part, target)
+
+
+def fixed(task, paths, steps, method, batch, progress):
+    """Sum over the nodes of (gradient there) × (the part of the path that it stands for), for each path.
+
+    The nodes do not depend on the path: the middles of equal parts, or those of the Gauss-Legendre rule, which is exact
+    for polynomials of degree 2 · steps − 1.
+
+    Returns `(attributions, changes)`: `(N, H, W, C)` float64, and `(N,)` how much the score changes along the path.
+    """
+    if checks.choose(method, ("midpoint", "gauss_legendre"), "method") == "midpoint":
+        edges = np.linspace(0, 1, steps + 1)
+        shares = (edges[1:] + edges[:-1]) / 2
+    else:
+        places, weights = np.polynomial.legendre.leggauss(steps)
+        shares, edges = (places + 1) / 2, np.r_[0, np.cumsum(weights / 2)]
+    pictures = (path.point(share) for path in paths for share in shares)
+    targets = np.repeat([path.target for path in paths], steps)
+    rows, options = engine.Counted(pictures, len(targets)), {"batch": batch, "progress": progress, "label": "gradients"}
+    totals, done = np.zeros((len(paths), *task.images.shape[1:])), 0
+    for _, gradients in engine.stream(shared.gradients(task), rows, targets, **options):
+        for gradient in gradients:
+            path, node = divmod(done, steps)  # which stands for the part of the path from one edge to the next
+            totals[path] += gradient * paths[path].part(*edges[node : node + 2])
+            done += 1
+    ends = [path.point(share) for path in paths for share in (0, 1)]
+    scores = engine.run(shared.scores(task), ends, targets[::steps].repeat(2), batch=batch)
+    return totals, scores[1::2].astype("float64") - scores[::2]
+
+
+class Node(NamedTuple):
+    """A point of a path, and what is known there."""
+
+    share: float
+    score: float
+    gradient: np.ndarray
+
+
+def adaptive(task, path, max_steps, tolerance, batch, bar):
+    """The same sum with nodes placed where they are needed: the trapezoidal rule, refined piece by piece.
+
+    How wrong a piece of the path from a to b is, is known exactly: its gradients must add up to f(b) − f(a), and a pass
+    that computes a gradient computes the score too. So each round puts new nodes into the pieces that are wrong most.
+    It ends when the errors of all pieces sum up to at most `tolerance` of the whole change of the score, both as they
+    are and as a root of the sum of squares, which chance cannot bring down by letting two wrongs cancel. Returns
+    `(attribution, change)`: `(H, W, C)` float64, and f(end) − f(start).
+    """
+    function, line, errors = shared.gradients(task), [], {}  # (share, share) of a piece → how much its sum is too large
+
+    def part(a, b):
+        return (a.gradient + b.gradient) * path.part(a.share, b.share) / 2
+
+    shares = np.linspace(0, 1, min(START, max_steps))
+    while len(shares):
+        pictures, targets = [path.point(share) for share in shares], np.full(len(shares), path.target, "int32")
+        scores, gradients = engine.run(function, pictures, targets, batch=batch)
+        bar.update(len(shares))
+        line = sorted([*line, *map(Node, shares, scores.astype("float64"), gradients)], key=lambda node: node.share)
+        pieces, change = list(itertools.pairwise(line)), line[-1].score - line[0].score
+        for a, b in pieces:
+            if (a.share, b.share) not in errors:
+                errors[a.share, b.share] = part(a, b).sum(dtype="float64") - (b.score - a.score)
+        wrong = np.array([errors[a.share, b.share] for a, b in pieces])
+        if max(abs(wrong.sum()), np.sqrt(np.sum(wrong**2))) <= tolerance * abs(change):
+            break
+        shares = _refinements([node.share for node in line], np.abs(wrong), min(ROUND, max_steps - len(line)))
+    total = np.zeros(task.images.shape[1:])
+    for a, b in pieces:
+        total += part(a, b)
+    return total, change
+
+
+def _refinements(shares, errors, count):
+    """Where new nodes go: one after the other into the piece whose error is the largest, given those it has by then."""
+    extra = np.zeros(len(errors), int)
+    for _ in range(count):
+        rest = errors / (extra + 1) ** 2  # what is left of an error if the slope changes steadily over the piece
+        if rest.max() == 0:
+            break
+        extra[rest.argmax()] += 1
+    return np.concatenate([np.linspace(shares[i], shares[i + 1], extra[i] + 2)[1:-1] for i in range(len(extra))])
+
+
+def integrate(task, paths, steps, method, max_steps, tolerance, batch, progress):
+    """Attributions `(N, H, W, C)` float64 of several paths, and the changes `(N,)` of the score along them."""
+    if not (isinstance(steps, str) and steps == "auto"):
+        return fixed(task, paths, checks.whole(steps, "steps", how=", or 'auto'"), method, batch, progress)
+    checks.whole(max_steps, "max_steps", 2)
+    checks.real(tolerance, "tolerance", above=0)
+    with tqdm(desc="gradients", unit="", disable=not progress, leave=False) as bar:
+        found = [adaptive(task, path, max_steps, tolerance, batch, bar) for path in paths]
+    return tuple(map(np.stack, zip(*found, strict=True)))

@@ -15,40 +15,24 @@ BLUR = 10 / 224  # standard deviation of the blur as a share of the longer side:
 def fills(task, fill, seed=0):
     """What stands in place of a pixel that is taken away, as pictures `(B, H, W, C)` float32.
 
-    Args:
-        task: from `shared.prepare`.
-        fill: a number, a colour `(C,)`, a picture `(H, W, C)`, one for each `(B, H, W, C)`, or a word: `"mean"` (the
-            picture's own mean colour), `"blur"` (the picture out of focus), `"noise"` (white noise with the mean and
-            the spread of the picture's colours, within its range).
-        seed: of the noise, which is the same for each picture.
-
-    Raises:
-        ValueError: another word or another shape, NaN.
+    `fill` is what `shared.baseline` takes, with its errors, or a word: `"mean"` (the picture's own mean colour),
+    `"blur"` (the picture out of focus), `"noise"` (white noise with the mean and the spread of the picture's colours,
+    within its range; `seed` is that of the noise, which is the same for each picture).
     """
+    if not isinstance(fill, str):
+        return shared.baseline(task, fill, "fill", ", or 'mean', 'blur', 'noise'")
+    checks.choose(fill, ("mean", "blur", "noise"), "fill", "Or give a number, a colour, or a picture.")
     pictures = task.images
-    if isinstance(fill, str):
-        checks.choose(fill, ("mean", "blur", "noise"), "fill", "Or give a number, a colour, or a picture.")
-        mean = pictures.mean(axis=(1, 2), keepdims=True)
-        if fill == "mean":
-            return np.broadcast_to(mean, pictures.shape)
-        if fill == "blur":
-            from scipy.ndimage import gaussian_filter
+    if fill == "blur":
+        from scipy.ndimage import gaussian_filter
 
-            sigma = BLUR * max(pictures.shape[1:3])
-            return gaussian_filter(pictures, (0, sigma, sigma, 0), mode="nearest")
-        noise = np.random.default_rng(seed).standard_normal(pictures.shape[1:], "float32")
-        lowest, highest = pictures.min(axis=(1, 2), keepdims=True), pictures.max(axis=(1, 2), keepdims=True)
-        return np.clip(mean + noise * pictures.std(axis=(1, 2), keepdims=True), lowest, highest)
-    values = np.asarray(fill, "float32")
-    shape = pictures.shape
-    if values.shape not in ((), shape[3:], shape[1:], shape):
-        raise ValueError(
-            f"The fill has shape {values.shape}: give a number, a colour {shape[3:]}, a picture {shape[1:]}, one for "
-            f"each {shape}, or 'mean', 'blur', 'noise'."
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(f"fill={fill!r} has NaN or infinite pixels.")
-    return np.broadcast_to(values, shape)
+        sigma = BLUR * max(pictures.shape[1:3])
+        return gaussian_filter(pictures, (0, sigma, sigma, 0), mode="nearest")
+    mean, spread, lowest, highest = (of(pictures, (1, 2), keepdims=True) for of in (np.mean, np.std, np.min, np.max))
+    if fill == "mean":
+        return np.broadcast_to(mean, pictures.shape)
+    noise = np.random.default_rng(seed).standard_normal(pictures.shape[1:], "float32")
+    return np.clip(mean + noise * spread, lowest, highest)
 
 
 def starts(length, patch, stride):
@@ -60,18 +44,15 @@ def window_masks(size, patch):
     """A function of tensors that makes masks `(n, H, W)` out of the first row and column of windows, `(n, 2)` int."""
 
     def masks(corners):
-        inside = [
-            (tf.range(size[axis]) >= corners[:, axis, None])
-            & (tf.range(size[axis]) < corners[:, axis, None] + patch[axis])
-            for axis in (0, 1)
-        ]
-        return tf.cast(~(inside[0][:, :, None] & inside[1][:, None]), "float32")
+        places = [tf.range(size[axis]) - corners[:, axis, None] for axis in (0, 1)]  # seen from the window's corner
+        down, across = [(place >= 0) & (place < side) for place, side in zip(places, patch, strict=True)]
+        return tf.cast(~(down[:, :, None] & across[:, None]), "float32")
 
     return masks
 
 
 def cell_masks(size, cells, shift=False, interpolate=False):
-    """A function of tensors that makes masks `(n, H, W)` out of small grids `(n, h, w)` and shifts `(n, 2)` in 0..1.
+    """A function of tensors that makes masks `(n, H, W)` out of small grids `(n, h · w)` and shifts `(n, 2)` in 0..1.
 
     Petsiuk et al. (2018): the grid is enlarged to one cell more than the picture has along each axis, and the picture
     is cut out of it at a random place, up to one cell from the corner. Without `shift` the cells tile the picture.
@@ -88,8 +69,9 @@ def cell_masks(size, cells, shift=False, interpolate=False):
         place = tf.clip_by_value(place - 0.5, 0, count - 1)
         return tf.maximum(1 - tf.abs(place[..., None] - cell), 0)
 
-    def masks(grids, shifts):
-        return weights(0, shifts) @ grids @ tf.linalg.matrix_transpose(weights(1, shifts))
+    def masks(grids, shifts=None):
+        shifts = tf.zeros((tf.shape(grids)[0], 2)) if shifts is None else shifts
+        return weights(0, shifts) @ tf.reshape(grids, (-1, *cells)) @ tf.linalg.matrix_transpose(weights(1, shifts))
 
     return masks
 
@@ -97,11 +79,8 @@ def cell_masks(size, cells, shift=False, interpolate=False):
 def passes(task, name, masks, also=()):
     """Compiled `(picture, fill, target, constants, rows) → [scores (n,), …]`: one pass over n changed pictures.
 
-    Args:
-        task: from `shared.prepare`.
-        name: as for `shared.compiled`.
-        masks: function `(*constants, rows)` to masks `(n, H, W)`: 1 keeps a pixel, 0 puts the fill in its place.
-        also: functions `(outputs, masks)` of what else is wanted of the pass.
+    `masks(*constants, rows)` makes masks `(n, H, W)`: 1 keeps a pixel, 0 puts the fill in its place. `also` are
+    functions `(outputs, masks)` of what else is wanted of the pass; `name` is as for `shared.compiled`.
     """
     task = task.shell
 
@@ -119,13 +98,11 @@ def stream(task, function, index, fills, rows, *, constants=(), batch, progress,
     constants = [tf.convert_to_tensor(values) for values in constants]
     if len(task.images) > 1:
         label = f"{label}, picture {index + 1} of {len(task.images)}"
-    return engine.stream(
-        lambda columns: function(picture, fill, target, constants, columns),
-        rows,
-        batch=batch,
-        progress=progress,
-        label=label,
-    )
+
+    def changed(columns):
+        return function(picture, fill, target, constants, columns)
+
+    return engine.stream(changed, rows, batch=batch, progress=progress, label=label)
 
 
 def joined(passes):

@@ -1,5 +1,6 @@
 """Occlusion: slide a patch over the picture, and see how far the score falls (Zeiler and Fergus 2014)."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -50,26 +51,17 @@ class Windows(NamedTuple):
 
 
 def sweep(task, windows, fills, index, *, also=(), resume="auto", batch=16, progress=False):
-    """Cover one window of a picture after the other, and yield `[scores (n,), …]` pass by pass.
+    """Cover one window of picture `index` after the other, and yield `[scores (n,), …]` pass by pass.
 
-    The first row of all is the picture with nothing covered. Then come the windows, row by row.
-
-    Args:
-        task: from `attribution.prepare`.
-        windows: `Windows` for its pictures.
-        fills: from `masking.fills`.
-        index: of the picture.
-        also: keys of `ALSO`, a tuple.
-        resume, batch, progress: as for `perturbation.occlusion`.
+    The first row of all is the picture with nothing covered. Then come the windows, row by row. `windows` are
+    `Windows` for the pictures, `fills` those of `masking.fills`, `also` a tuple of keys of `ALSO`.
     """
-    _, patch, tops, lefts = windows
-    more = [ALSO[key] for key in also]
-    name = ("occlusion", windows.size, patch, also)
+    size, patch, tops, lefts = windows
+    name, more = ("occlusion", size, patch, also), [ALSO[key] for key in also]
     plan = None if resume is None else incremental.plan(task, tops, lefts, patch, resume)
     if plan is None:
-        rows = np.stack(np.meshgrid(tops, lefts, indexing="ij"), -1).reshape(-1, 2)
-        rows = np.concatenate([[windows.size], rows]).astype("int32")  # the first one covers nothing
-        function, maps = masking.passes(task, name, masking.window_masks(windows.size, patch), more), ()
+        rows = np.array([size, *itertools.product(tops, lefts)], "int32")  # the first one covers nothing
+        function, maps = masking.passes(task, name, masking.window_masks(size, patch), more), ()
     else:
         rows, maps = plan.rows, incremental.clean(task, plan)(task.images[index])
         function = incremental.passes(task, (*name, plan.key), plan, more)
@@ -89,19 +81,9 @@ class Occlusion(NamedTuple):
 
 
 def occlusion(
-    model,
-    images,
-    target=None,
-    patch=None,
-    stride=None,
-    fill="mean",
-    *,
-    resume="auto",
-    return_classes=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, patch=None, stride=None, fill="mean", *, resume="auto", return_classes=False, seed=0,
+    batch=16, progress=True,
+):  # fmt: skip
     """Which parts does the score need? Cover one after the other with a patch, and see how far the score drops.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014). With x_w the picture x with
@@ -113,26 +95,24 @@ def occlusion(
         patch: side of the square window in pixels, or (height, width); None for a seventh of the picture's side.
         stride: pixels from one window to the next, or (down, across), at most the patch, so that no pixel is left out;
             None for half the patch. The last window ends at the border of the picture.
-        fill: what the patch shows (`masking.fills`): a number, a colour, a picture, `"mean"`, `"blur"`, `"noise"`.
+        fill: what the patch shows: a number, a colour, a picture, one for each, `"mean"` (colour), `"blur"`, `"noise"`.
         resume: compute only what each window changes (Krypton, SIGMOD 2019), and resume the whole network where that
-            has become nearly all. The result is the same to 1e-4. `"auto"` decides whether and where; a name says after
-            which layer; None never does. Where it would not be exact, or not pay, `"auto"` does not.
+            has become nearly all; the same to 1e-4. `"auto"` does so where it is exact and pays, a name says after
+            which layer, None never does.
         return_classes: return `Occlusion`, which also has the score and the most probable class at each position.
-        seed: of the noise.
+        seed, progress: of the noise; show a bar for each picture.
         batch: windows computed at a time, and so many more as a resumed one needs less.
-        progress: show a bar for each picture.
 
     Returns:
         `(B, H, W)` float32, signed, in units of the score; or `Occlusion`.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, a patch larger than the picture, a stride larger than the patch,
-            an unknown fill, a layer where the network cannot be resumed, `return_classes` for a model that does not
-            put out classes.
+        ValueError: what `shared.prepare` refuses, a patch larger than the picture, a stride larger than the patch, an
+            unknown fill, a layer where it cannot be resumed, `return_classes` of what does not put out classes.
     """
     task = shared.prepare(model, images, target)
     windows = Windows.over(task.images.shape[1:3], patch, stride)
-    if return_classes and _has_no_classes(task.model):
+    if return_classes and [len(output.shape) for output in task.model.outputs] != [2]:
         raise ValueError(f"return_classes: model {model.name!r} does not put out one row of classes for each picture.")
     fills = masking.fills(task, fill, seed)
     options = {"also": ("classes",) * return_classes, "resume": resume, "batch": batch, "progress": progress}
@@ -144,9 +124,5 @@ def occlusion(
         return task.answer(values)
     classes = np.stack([answer[1] for answer in answers])[:, 1:].reshape(grid)
     classes = classes[0] if task.single else classes
-    places = windows.tops, windows.lefts
-    return Occlusion(task.answer(values), task.answer(scores[:, 1:].reshape(grid)), classes, *places)
-
-
-def _has_no_classes(model):
-    return len(model.outputs) != 1 or len(model.outputs[0].shape) != 2
+    found = task.answer(values), task.answer(scores[:, 1:].reshape(grid)), classes
+    return Occlusion(*found, windows.tops, windows.lefts)

@@ -1,7 +1,6 @@
 """Attribution by random masks: RISE (Petsiuk et al. 2018) and Sobol indices (Fel et al. 2021)."""
 
 import numpy as np
-import tensorflow as tf
 
 from .. import checks
 from ..submodels import engine
@@ -9,29 +8,14 @@ from . import masking, shared
 
 
 def rise(
-    model,
-    images,
-    target=None,
-    *,
-    masks=1000,
-    cells=7,
-    p=0.5,
-    fill=0.0,
-    shift=True,
-    interpolate=True,
-    return_error=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, masks=1000, cells=7, p=0.5, fill=0.0, shift=True, interpolate=True,
+    return_error=False, seed=0, batch=16, progress=True,
+):  # fmt: skip
     """Which pixels are visible when the score is high? Show random parts of the picture, and average.
 
     Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models" (2018). With random
-    masks M_k, each cell of a coarse grid visible with probability p,
-
-        map = Σ_k f(x ⊙ M_k) · M_k / (N · p)
-
-    estimates the mean score when a pixel is visible. The paper's score is a probability: a function as target.
+    masks M_k, each cell of a coarse grid visible with probability p, map = Σ_k f(x ⊙ M_k) · M_k / (N · p) estimates the
+    mean score when a pixel is visible. The paper's score is a probability: a function as target.
 
     Args:
         model, images, target, fill, batch, progress: as for `occlusion`; the fill 0 is the paper's x ⊙ M.
@@ -40,7 +24,7 @@ def rise(
         p: probability that a cell is visible, above 0 and at most 1.
         shift: move each grid by up to one cell, so that the map has no edges of cells.
         interpolate: soft masks, bilinear between cells. Without it and without `shift` cells are hard squares.
-        return_error: return `(map, error)`, with the standard error of the map at each pixel, of the same shape.
+        return_error: return also the standard error of the map at each pixel.
         seed: of the masks. Each picture of a batch gets the same.
 
     Returns:
@@ -52,58 +36,42 @@ def rise(
     task = shared.prepare(model, images, target)
     masks, size = checks.whole(masks, "masks", 2 if return_error else 1), task.images.shape[1:3]
     cells, p = checks.pair(cells, "cells", most=size), checks.real(p, "p", above=0, most=1)
-    fills = masking.fills(task, fill, seed)
-    function = _visible(task, size, cells, shift, interpolate)
-    maps, errors = np.zeros((2, *task.images.shape[:3]))
-    for index in range(len(task.images)):
-        random, total, squares = np.random.default_rng(seed), *np.zeros((2, *size))
-        draws = (random.random(2 + cells[0] * cells[1], "float32") for _ in range(masks))
-        options = {"constants": [np.float32(p)], "batch": batch, "progress": progress, "label": "RISE"}
-        for scores, kept in masking.stream(task, function, index, fills, engine.Counted(draws, masks), **options):
+    fills, enlarged = masking.fills(task, fill, seed), masking.cell_masks(size, cells, shift, interpolate)
+    name, also = ("rise", size, cells, shift, interpolate), [lambda outputs, masks: masks]
+    function = masking.passes(task, name, lambda rows: enlarged(rows[:, 2:], rows[:, :2]), also)
+    options, (sums, squares) = {"batch": batch, "progress": progress}, np.zeros((2, *task.images.shape[:3]))
+    for index in range(len(sums)):
+        rows = engine.Counted(_shifts_and_cells(masks, cells, p, seed), masks)
+        for scores, kept in masking.stream(task, function, index, fills, rows, label="RISE", **options):
             # No matrix product: the threads of numpy's would go on waiting in those of the next pass.
-            total += np.einsum("n,nhw->hw", scores, kept)
-            squares += np.einsum("n,nhw->hw", scores**2, kept**2) if return_error else 0
-        maps[index] = total / (masks * p)
-        if return_error:
-            variance = np.maximum(squares / masks - (total / masks) ** 2, 0) * masks / (masks - 1)
-            errors[index] = np.sqrt(variance / masks) / p
-    return (task.answer(maps), task.answer(errors)) if return_error else task.answer(maps)
+            sums[index] += np.einsum("n,nhw->hw", scores, kept)
+            squares[index] += np.einsum("n,nhw->hw", scores**2, kept**2) if return_error else 0
+    found = task.answer(sums / (masks * p))
+    if not return_error:
+        return found
+    variance = np.maximum(squares / masks - (sums / masks) ** 2, 0)
+    return found, task.answer(np.sqrt(variance / (masks - 1)) / p)
 
 
-def _visible(task, size, cells, shift, interpolate):
-    """Compiled: the scores of pictures of which random cells are visible, and the masks. Rows are uniform numbers."""
-    enlarged = masking.cell_masks(size, cells, shift, interpolate)
-
-    def visible(p, draws):
-        grids = tf.reshape(tf.cast(draws[:, 2:] < p, "float32"), (-1, *cells))
-        return enlarged(grids, draws[:, :2])
-
-    name = ("rise", size, cells, shift, interpolate)
-    return masking.passes(task, name, visible, also=[lambda outputs, masks: masks])
+def _shifts_and_cells(count, cells, p, seed):
+    """Rows of random numbers: how far each mask is shifted, two in 0 … 1, and which of its cells are visible."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        row = random.random(2 + cells[0] * cells[1], "float32")
+        row[2:] = row[2:] < p
+        yield row
 
 
 def sobol(
-    model,
-    images,
-    target=None,
-    *,
-    cells=8,
-    designs=32,
-    fill="mean",
-    upsample=True,
-    seed=0,
-    batch=16,
-    progress=True,
+    model, images, target=None, *, cells=8, designs=32, fill="mean", upsample=True, seed=0, batch=16, progress=True
 ):
     """How much of the score's variation comes from each region, alone or together with others?
 
     Fel et al., "Look at the Variance!" (2021). Each of d cells is dimmed to a random degree in [0, 1]. The total
     Sobol index of cell i is the share of the variance of the score that is left when all other cells are held. Jansen
-    (1999) estimates it with A and B independent quasi-random draws of N rows, and Aᵢ the draws A with column i of B:
-
-        Tᵢ = Σ (f(A) − f(Aᵢ))² / (2 N · Var f)
-
-    The indices have no sign. They add up to 1 if cells do not interact, to more if they do.
+    (1999) estimates it as Tᵢ = Σ (f(A) − f(Aᵢ))² / (2 N · Var f), with A and B independent quasi-random draws of N
+    rows, and Aᵢ the draws A with column i of B. The indices have no sign, and add up to 1 if cells do not interact, to
+    more if they do.
 
     Args:
         model, images, target, fill, batch, progress: as for `occlusion`; a cell is dimmed towards the fill.
@@ -133,7 +101,8 @@ def sobol(
         for cell in range(count):
             yield from np.where(np.arange(count) == cell, two, one)
 
-    function, indices = _dimmed(task, size, cells), np.zeros((len(task.images), *cells), "float32")
+    function = masking.passes(task, ("sobol", size, cells), masking.cell_masks(size, cells))
+    indices = np.zeros((len(task.images), *cells), "float32")
     for index in range(len(task.images)):
         rows = engine.Counted(draws(), designs * (count + 2))
         (scores,) = masking.run(task, function, index, fills, rows, batch=batch, progress=progress, label="Sobol")
@@ -142,13 +111,3 @@ def sobol(
         if variance > (1e-6 * np.abs(scores).max()) ** 2:  # else it is rounding
             indices[index] = (((scores[2:] - scores[0]) ** 2).mean(1) / (2 * variance)).reshape(cells)
     return task.answer(shared.upsample(indices, size) if upsample else indices)
-
-
-def _dimmed(task, size, cells):
-    """Compiled: the scores of pictures whose cells are dimmed. Rows are how far each cell is visible, 0 … 1."""
-    enlarged = masking.cell_masks(size, cells)
-
-    def dimmed(draws):
-        return enlarged(tf.reshape(draws, (-1, *cells)), tf.zeros((tf.shape(draws)[0], 2)))
-
-    return masking.passes(task, ("sobol", size, cells), dimmed)

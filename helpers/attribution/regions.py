@@ -33,29 +33,21 @@ def xrai(model, images, target=None, *, baseline=None, segments=None, batch=16, 
     """
     task = shared.prepare(model, images, target)
     if baseline is None:
-        baseline = [
-            np.broadcast_to(end(task.images, axis=(1, 2, 3), keepdims=True), task.images.shape)
-            for end in (np.min, np.max)
-        ]
+        ends = (end(task.images, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
+        baseline = [np.broadcast_to(end, task.images.shape) for end in ends]
     if segments is not None:
-        segments = checked(segments, task.images.shape[1:3])
-    targets = task.targets if task.key is None else target
-    found = integrated_gradients(
-        model, task.images, targets, baseline=baseline, batch=batch, progress=progress, **options
-    )
-    maps = [
-        ranked(one.max(axis=-1), overlapping_segments(picture) if segments is None else segments)
-        for one, picture in zip(found, task.images, strict=True)
-    ]
-    return task.answer(maps)
+        segments, size = np.asarray(segments), task.images.shape[1:3]
+        if segments.dtype != bool or segments.shape[1:] != size or not len(segments):
+            given = f"segments has shape {segments.shape} and type {segments.dtype}"
+            raise ValueError(f"{given}: give bool masks (N, {size[0]}, {size[1]}).")
+    options |= {"baseline": baseline, "batch": batch, "progress": progress}
+    found = integrated_gradients(model, task.images, task.targets if task.key is None else target, **options)
+    masks = map(overlapping_segments, task.images) if segments is None else [segments] * len(found)
+    return task.answer([ranked(one.max(axis=-1), own) for one, own in zip(found, masks, strict=True)])
 
 
 def overlapping_segments(picture):
-    """Overlapping segments of several sizes, each with a margin for the edges: bool `(N, H, W)`.
-
-    Args:
-        picture: `(H, W, C)` float32, on any scale.
-    """
+    """Overlapping segments of a picture on any scale, in several sizes and each with a margin: bool `(N, H, W)`."""
     from skimage.segmentation import felzenszwalb
 
     cv2 = environment.library("cv2", "gradients.xrai finds its regions with it")
@@ -73,25 +65,11 @@ def overlapping_segments(picture):
     return np.stack(masks)
 
 
-def checked(masks, size):
-    """The reader's masks as bool `(N, H, W)`."""
-    masks = np.asarray(masks)
-    if masks.dtype != bool or masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
-        raise ValueError(
-            f"segments has shape {masks.shape} and type {masks.dtype}: give bool masks (N, {size[0]}, {size[1]})."
-        )
-    return masks
-
-
 def ranked(attribution, masks):
-    """The map of the paper: segments join in the order of the mean attribution that their new pixels bring.
+    """The map `(H, W)` of the paper: segments join in the order of the mean attribution that their new pixels bring.
 
-    Args:
-        attribution: `(H, W)`.
-        masks: bool `(N, H, W)`; one that brings fewer new pixels than a small share of the picture is left out.
-
-    Returns:
-        `(H, W)` float64. Pixels that no segment brought have their own mean.
+    One of the masks, bool `(N, H, W)`, that brings fewer new pixels than a small share of the picture is left out;
+    pixels that no segment brought have their own mean.
     """
     values, masks = attribution.reshape(-1).astype("float64"), masks.reshape(len(masks), -1)
     least = max(1, round(GAIN * values.size / SIDE**2))

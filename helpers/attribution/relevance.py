@@ -12,32 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 from .. import checks, submodels
-from ..submodels import engine, taps
-from ..submodels.graph import trace
+from ..submodels import taps
+from ..submodels.graph import ids, trace
 from ..submodels.memory import cached
 from . import rules as rulebook
 from . import shared
 from .rules import FIRST, RULES, Options
+from .targets import only
 
 LOUD = 0.02  # contributions whose sum misses the change of the score by more are warned of
 _NODES = 32  # of the integral over the outputs in deep_lift: exact to 1e-5 also for the probability of a softmax
 
 
 def lrp(
-    model,
-    images,
-    target=None,
-    *,
-    rule="composite",
-    first="auto",
-    epsilon=1e-6,
-    gamma=0.25,
-    alpha=2.0,
-    beta=1.0,
-    limits=None,
-    layers=None,
-    batch=16,
-):
+    model, images, target=None, *, rule="composite", first="auto", epsilon=1e-6, gamma=0.25, alpha=2.0, beta=1.0,
+    limits=None, layers=None, batch=16,
+):  # fmt: skip
     """Layer-wise relevance propagation: how the score of a class is made up of contributions of the pixels.
 
     Starts with R = the class's logit and hands it from each layer to the one before (Bach et al. 2015). Each unit k
@@ -81,7 +71,14 @@ def lrp(
     """
     if first == "auto":
         first = "flat" if rule == "composite" else None
-    numbers = _checked(rule, first, epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta)
+    if not callable(rule):
+        checks.choose(rule, RULES, "rule", "Or give a function (layer, x, relevance, options).")
+    if first is not None and not callable(first):
+        checks.choose(first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
+    given = {"epsilon": epsilon, "gamma": gamma, "alpha": alpha, "beta": beta}
+    numbers = [checks.real(value, name, least=0) for name, value in given.items()]
+    if abs(alpha - beta - 1) > 1e-6:
+        raise ValueError(f"{alpha=}, {beta=}: alpha − beta must be 1, or relevance would come from nowhere.")
     return _propagate(model, images, target, rule, first, numbers, limits, layers, batch)
 
 
@@ -101,8 +98,9 @@ def deep_taylor(model, images, target=None, *, first="box", limits=None, layers=
 def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16):
     """DeepLIFT, rescale rule: which pixels make the difference between the score of a picture and of a baseline.
 
-    Each layer gets multipliers m, and pixel i contributes m_i (x_i − x̄_i), x̄ the baseline. Through what is linear, m
-    passes as a gradient does; through an activation y = f(z) it is multiplied by the slope between the two points,
+    Shrikumar et al., "Learning Important Features Through Propagating Activation Differences" (2017). Each layer gets
+    multipliers m, and pixel i contributes m_i (x_i − x̄_i), x̄ the baseline. Through what is linear, m passes as a
+    gradient does; through an activation y = f(z) it is multiplied by the slope between the two points,
     (y − ȳ) / (z − z̄), where a gradient would take the slope at one of them and be blind when that is flat. Max-pooling
     hands a rise to the maximum in the picture and a fall to the maximum in the baseline. A product of two tensors
     shares as Shapley values do, half of it for each order in which the two may change.
@@ -112,10 +110,9 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     such a function has bends (a maximum) the sum can miss; by more than 2 % that is warned of.
 
     Args:
-        model, images, target: as for all methods (`shared.prepare`).
-        baseline: a number (each pixel; 0 is black), one picture, or one for each.
+        model, images, target, batch: as for `lrp`, but explained is what the model puts out.
+        baseline: a number (each pixel; 0 is black), a colour, one picture, or one for each.
         layers: names of layers whose contributions, m · (difference of the output), are wanted too, or `"all"`.
-        batch: pictures computed at a time.
 
     Returns:
         float32 of the shape of `images`, signed, in the units of the score; with `layers`, `(that, {layer: array})`.
@@ -123,8 +120,6 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     Raises:
         ValueError: a baseline of another shape; or, with its name, a layer that is neither linear nor works on each
             value alone: a softmax inside, LayerNormalization, attention, Python code.
-
-    Shrikumar et al. 2017, "Learning Important Features Through Propagating Activation Differences" (arXiv:1704.02685).
     """
     task = shared.prepare(model, images, target)
     reference = shared.baseline(task, baseline)
@@ -132,8 +127,8 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
     wanted, score = _wanted(graph, layers), _score(task)
 
     def backward(pictures, targets, baselines):
-        values = _forward(graph, steps, tf.concat([pictures, baselines], 0))
-        ends = [tf.split(values[id(x)], 2) for x in keras.tree.flatten(graph.outputs)]
+        values = _forward(graph, tf.concat([pictures, baselines], 0))
+        ends = [tf.split(values[key], 2) for key in ids(graph.outputs)]
         start = _mean_gradients(score, targets, ends)
         scores = tf.stack([score(outputs, targets) for outputs in zip(*ends, strict=True)], 1)
         multipliers = _walk(graph, steps, values, start, rulebook.multiply_back)
@@ -142,42 +137,23 @@ def deep_lift(model, images, target=None, *, baseline=0.0, layers=None, batch=16
             here, there = tf.split(values[id(tensor)], 2)
             return multipliers.get(id(tensor), tf.zeros_like(here)) * (here - there)
 
-        return contributions(_input(graph)), {name: contributions(tensor) for name, tensor in wanted.items()}, scores
+        return [*map(contributions, wanted.values())], scores
 
-    function = shared.compiled(task, ("deep_lift", tuple(wanted)), backward)
-    pixels, inside, scores = engine.run(function, task.images, task.targets, reference, batch=batch)
-    _tell_gap(pixels, scores)
-    return _answer(task, layers, pixels, inside)
+    found, scores = task.run(shared.compiled(task, ("deep_lift", tuple(wanted)), backward), reference, batch=batch)
+    _tell_gap(found[0], scores)
+    return _answer(task, layers, wanted, found)
 
 
 def _tell_gap(pixels, scores):
     """Warn where contributions miss the difference of the scores `(B, 2)`, of picture and baseline, by too much."""
     sums, changes = pixels.sum((1, 2, 3), dtype="float64"), scores[:, 0] - scores[:, 1]
-    sizes = (
-        np.abs(changes),
-        1e-3 * np.abs(pixels).sum((1, 2, 3)),
-        1e-4 * np.abs(scores).max(1),
-    )  # the last two: rounding
-    if (np.abs(sums - changes) > LOUD * np.max(sizes, 0)).any():
+    rounding = 1e-3 * np.abs(pixels).sum((1, 2, 3)), 1e-4 * np.abs(scores).max(1)
+    if (np.abs(sums - changes) > LOUD * np.max([np.abs(changes), *rounding], 0)).any():
         warnings.warn(
             f"The contributions add up to {sums}, and the scores change by {changes}: between the two outputs the "
             "target function has a bend (a maximum, a threshold) that the average of its gradients does not hit.",
             stacklevel=3,
         )
-
-
-def _checked(rule, first, **numbers):
-    if not callable(rule):
-        checks.choose(rule, RULES, "rule", "Or give a function (layer, x, relevance, options).")
-    if first is not None and not callable(first):
-        checks.choose(first, FIRST, "rule for the first layer", "Or None, for the same as everywhere.")
-    numbers = {name: checks.real(value, name, least=0) for name, value in numbers.items()}
-    if abs(numbers["alpha"] - numbers["beta"] - 1) > 1e-6:
-        raise ValueError(
-            f"alpha={numbers['alpha']}, beta={numbers['beta']}: alpha − beta must be 1, or relevance would come from "
-            "nowhere."
-        )
-    return tuple(numbers.values())
 
 
 def _propagate(model, images, target, rule, first, numbers, limits, layers, batch, positive=False):
@@ -186,52 +162,42 @@ def _propagate(model, images, target, rule, first, numbers, limits, layers, batc
         raise ValueError(f"limits={limits!r} are for first='box', and first is {first!r}: leave them out.")
     task = shared.prepare(model, images, target, resolve=False)
     graph, steps = _opened(task, rulebook.refuse_without_rule)
-    wanted = _wanted(graph, layers)
+    wanted, before = _wanted(graph, layers), [step.call for step in steps if step.on_pixels and step.kind != "linear"]
     # A class is its logit, whatever follows it; a reader's function is one of what the model puts out.
     logit = task.score
     score = (lambda outputs, targets: logit(outputs[0], targets)) if task.key is None else _score(task)
+    own = tuple(one for one in (rule, first) if callable(one))
+    name = ("relevance", *(None if one in own else one for one in (rule, first)), positive, tuple(wanted))
+    rule, first = RULES.get(rule, rule), FIRST.get(first, first)
 
     def backward(numbers, pictures, targets, *limits):
-        values = _forward(graph, steps, pictures)
-        outputs = [values[id(x)] for x in keras.tree.flatten(graph.outputs)]
+        values, edges = _forward(graph, pictures), [_forward(graph, limit, before) for limit in limits]
+        outputs, options = [values[key] for key in ids(graph.outputs)], Options(*tf.unstack(numbers))
         slopes = rulebook.pull(lambda *outputs: score(outputs, targets), outputs, None)
         start = [slope * output for slope, output in zip(slopes, outputs, strict=True)]
         if positive:
             start = list(map(tf.nn.relu, start))
-        before = [step for step in steps if step.on_pixels and step.kind != "linear"]
-        edges = [_forward(graph, before, limit) for limit in limits]
 
-        def redistribute(step, inputs, output, relevance):
+        def redistribute(step, inputs, _output, relevance):
             bounds = [edge[id(step.call.inputs[0])] for edge in edges] if step.on_pixels else []
-            options = Options(*tf.unstack(numbers), bounds=bounds)
-            return rulebook.redistribute(
-                step, inputs, relevance, RULES.get(rule, rule), FIRST.get(first, first), options
-            )
+            return rulebook.redistribute(step, inputs, relevance, rule, first, options._replace(bounds=bounds))
 
         relevance = _walk(graph, steps, values, start, redistribute)
-
-        def of(tensor):
-            return relevance.get(id(tensor), tf.zeros_like(values[id(tensor)]))
-
         silent = tf.reduce_all([tf.reduce_all(tf.reshape(part, (tf.shape(part)[0], -1)) == 0, 1) for part in start], 0)
-        return of(_input(graph)), {name: of(tensor) for name, tensor in wanted.items()}, silent
+        return [relevance.get(id(x), tf.zeros_like(values[id(x)])) for x in wanted.values()], silent
 
-    inputs = [task.images, task.targets, *(_limits(task.images, limits) if first == "box" else [])]
-    own = tuple(one for one in (rule, first) if callable(one))
-    key = task.key if not own else (task.key, *own)
-    words = [one if isinstance(one, str) else None for one in (rule, first)]
-    function = shared.compiled(task._replace(key=key), ("relevance", *words, positive, tuple(wanted)), backward)
-    numbers = tf.constant(numbers)
-    pixels, inside, silent = engine.run(lambda *rows: function(numbers, *rows), *inputs, batch=batch)
+    function = shared.compiled(task._replace(key=(task.key, *own) if own else task.key), name, backward)
+    numbers, ends = tf.constant(numbers), _limits(task.images, limits) if first is FIRST["box"] else []
+    found, silent = task.run(lambda *rows: function(numbers, *rows), *ends, batch=batch)
     if positive and silent.any():
         which = "" if task.single else f" of pictures {np.flatnonzero(silent).tolist()}"
         warnings.warn(f"The score{which} is not positive: there is no evidence to decompose.", stacklevel=3)
-    return _answer(task, layers, pixels, inside)
+    return _answer(task, layers, wanted, found)
 
 
-def _answer(task, layers, pixels, inside):
-    pixels = task.answer(pixels)
-    return pixels if layers is None else (pixels, {name: task.answer(values) for name, values in inside.items()})
+def _answer(task, layers, wanted, found):
+    pixels, *inside = map(task.answer, found)
+    return pixels if layers is None else (pixels, dict(zip(list(wanted)[1:], inside, strict=True)))
 
 
 def _opened(task, refuse):
@@ -248,19 +214,17 @@ def _opened(task, refuse):
 
 
 def _wanted(graph, layers):
+    """What is asked for, by name: the picture, as None, and then the outputs of layers."""
     if layers == "all":
         layers = [call.name for call in graph.calls if isinstance(call.operation, keras.layers.Layer)]
     given = layers if isinstance(layers, (list, tuple)) else [] if layers is None else [layers]
-    return {graph.named(layer): graph.tensor(layer) for layer in given}
+    return {None: only(graph.inputs)} | {graph.named(layer): graph.tensor(layer) for layer in given}
 
 
 def _score(task):
     """`(flat list of logits, targets) → scores`, the softmax or sigmoid that `logits` took away put back."""
-    graph, score = trace(task.model), task.score
-    heads = [
-        {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(ending.function, tf.identity)
-        for ending in taps.endings(task.model)
-    ]
+    graph, score, functions = trace(task.model), task.score, {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}
+    heads = [functions.get(ending.function, tf.identity) for ending in taps.endings(task.model)]
 
     def of(outputs, targets):
         finished = [head(output) for head, output in zip(heads, outputs, strict=True)]
@@ -269,45 +233,30 @@ def _score(task):
     return of
 
 
-def _forward(graph, steps, pictures):
-    """What every call puts out: `{id of the symbolic tensor: tensor}`, the pictures included."""
-    values = {id(_input(graph)): pictures}
-    for step in steps:
-        values[id(step.call.outputs)] = rulebook.rerun(step.call, *[values[id(x)] for x in step.call.inputs])
-    return values
-
-
-def _input(graph):
-    return keras.tree.flatten(graph.inputs)[0]
+def _forward(graph, pictures, calls=None):
+    """`graph.values` in float32: `{id of the symbolic tensor: tensor}`, the pictures included."""
+    values = graph.values({id(only(graph.inputs)): pictures}, calls)
+    return {key: tf.cast(value, "float32") for key, value in values.items()}
 
 
 def _walk(graph, steps, values, start, back):
-    """Signals at the outputs, carried to every tensor before them; where paths meet, they add up.
+    """`{id of the symbolic tensor: signal}`: those at the outputs, `start`, carried back to every tensor before them.
 
-    Args:
-        graph, steps: the network.
-        values: from `_forward`.
-        start: list of signals, one for each output of the network.
-        back: function `(step, inputs, output, signal at the output) → list of signals, one for each input`.
-
-    Returns:
-        `{id of the symbolic tensor: signal}`, without those that no output depends on.
+    `values` are those of `_forward`, and `back(step, inputs, output, signal at the output)` lists the signals for each
+    input. Where paths meet they add up, and what no output depends on has none.
     """
     signals = {}
 
-    def arrive(tensor, signal):
-        signals[id(tensor)] = signals[id(tensor)] + signal if id(tensor) in signals else signal
+    def arrive(tensors, arriving):
+        for key, signal in zip(ids(tensors), arriving, strict=True):
+            signals[key] = signals[key] + signal if key in signals else signal
 
-    for tensor, signal in zip(keras.tree.flatten(graph.outputs), start, strict=True):
-        arrive(tensor, signal)
+    arrive(graph.outputs, start)
     for step in reversed(steps):
         output = id(step.call.outputs)
         if output in signals:
             inputs = [values[id(x)] for x in step.call.inputs]
-            for tensor, signal in zip(
-                step.call.inputs, back(step, inputs, values[output], signals[output]), strict=True
-            ):
-                arrive(tensor, signal)
+            arrive(step.call.inputs, back(step, inputs, values[output], signals[output]))
     return signals
 
 
@@ -330,20 +279,16 @@ def _mean_gradients(score, targets, ends):
 def _limits(images, limits):
     """The smallest and largest possible value of each pixel, two arrays of the shape of `images`."""
     lowest, highest = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
-    if limits is None:
-        usual = (lowest >= 0) & (highest <= 255)
-        low, high = np.where(usual, 0, lowest), np.where(usual, 255, highest)
-    else:
-        try:
-            low, high = (np.broadcast_to(np.asarray(limit, "float32"), images.shape) for limit in limits)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"limits={limits!r}: give (lowest, highest), a number each or one for each of the "
-                f"{images.shape[-1]} channels."
-            ) from error
-        if not (low < high).all() or (images < low).any() or (images > high).any():
-            raise ValueError(
-                f"limits={limits!r}, and the pixels go from {lowest.min():g} to {highest.max():g}: they have to lie "
-                "between the lowest and the highest possible one."
-            )
-    return [np.broadcast_to(limit, images.shape).astype("float32") for limit in (low, high)]
+    usual = (lowest >= 0) & (highest <= 255)
+    ends = (np.where(usual, 0, lowest), np.where(usual, 255, highest)) if limits is None else limits
+    try:
+        low, high = (np.broadcast_to(np.asarray(end, "float32"), images.shape) for end in ends)
+    except (TypeError, ValueError) as error:
+        channels = f"a number each or one for each of the {images.shape[-1]} channels"
+        raise ValueError(f"limits={limits!r}: give (lowest, highest), {channels}.") from error
+    if limits is not None and (not (low < high).all() or (images < low).any() or (images > high).any()):
+        raise ValueError(
+            f"limits={limits!r}, and the pixels go from {lowest.min():g} to {highest.max():g}: they have to lie "
+            "between the lowest and the highest possible one."
+        )
+    return [low, high]

@@ -5,6 +5,7 @@ contributed to z = Σ contributions. The rules, a table of small functions, diff
 `share` does the rest.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -17,14 +18,13 @@ from . import shared
 _L = keras.layers
 
 # By class name, because Keras has many of these both as layers and as operations.
-_ROUTES = {
-    "Concatenate", "Stack", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "GetItem", "Flip",
-    "ReverseChannels", "ZeroPadding2D", "Cropping2D", "CenterCrop", "Cast",
-}  # fmt: skip
+_ROUTES = {"Concatenate", "Stack", "Flatten", "Reshape", "Permute", "Transpose", "Squeeze", "ExpandDims", "GetItem"}
+_ROUTES |= {"Flip", "ReverseChannels", "ZeroPadding2D", "Cropping2D", "CenterCrop", "Cast"}
 _WINNERS = {"MaxPooling2D", "GlobalMaxPooling2D", "Max"}
 _ELEMENTWISE = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Rescaling", "Normalization"}
 _AVERAGES = {"AveragePooling2D", "GlobalAveragePooling2D", "Average", "Mean", "Sum"}
 _DIPS = {"silu", "gelu", "mish", "hard_silu"}  # fall before they rise: more is not always more
+_LINEAR = {*kinds.CONVOLUTIONS, _L.Dense, _L.BatchNormalization}
 _SUMS = _AVERAGES | _ELEMENTWISE | {"CustomScaleLayer", "Resizing", "UpSampling2D"}
 
 
@@ -41,6 +41,10 @@ class Step(NamedTuple):
     def activation(self):
         """The `kinds.Function` that the operation is or ends in; None where it has none, or an unknown one."""
         return kinds.activation(self.call) if self.kind in ("linear", "activation") else None
+
+    def run(self, *inputs):
+        """What the call makes of other tensors in the places of its symbolic ones, at inference, in float32."""
+        return tf.cast(self.call.apply(inputs), "float32")
 
 
 def plan(graph):
@@ -79,8 +83,10 @@ def _kind(call):
     if not keras.backend.is_keras_tensor(call.outputs):
         return "unknown"
     if type(operation) in _LINEAR:
-        known = type(operation) is _L.BatchNormalization or kinds.activation(call)
-        return "linear" if known and _channels_last(operation) else "unknown"
+        if type(operation) is _L.BatchNormalization:
+            return "linear" if operation.axis in (-1, 3) else "unknown"
+        channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
+        return "linear" if kinds.activation(call) and channels_last else "unknown"
     if kinds.is_idle(call):
         return "idle"
     if type(operation).__module__.split(".")[0] in ("keras", __name__.split(".")[0]):  # else anybody's names
@@ -93,20 +99,11 @@ def _kind(call):
     return "unknown" if function is None else "sum" if function.is_affine else "activation"
 
 
-def _channels_last(layer):
-    if isinstance(layer, _L.BatchNormalization):
-        return layer.axis in (-1, 3)
-    return getattr(layer, "data_format", "channels_last") == "channels_last"
-
-
 def _is_preprocessing(call, kind):
     """Whether each value is scaled and shifted by itself."""
     sums = kind == "sum" and (type(call.operation).__name__ in _ELEMENTWISE or kinds.activation(call) is not None)
     single = len(call.inputs) == 1 and call.inputs[0].shape == call.outputs.shape
     return single and (sums or kind == "linear" and type(call.operation) is _L.BatchNormalization)
-
-
-# ------------------------------------------------------------------------------------------------- the linear layers
 
 
 class Linear(NamedTuple):
@@ -122,86 +119,46 @@ class Linear(NamedTuple):
 
 def linear(layer):
     """The linear part of a layer of kind `"linear"`."""
-    return _LINEAR[type(layer)](layer)
+    if type(layer) is _L.BatchNormalization:  # each value times a number, plus a number
+        scale = tf.math.rsqrt(tf.cast(layer.moving_variance, "float32") + layer.epsilon)
+        scale = scale * tf.cast(layer.gamma, "float32") if layer.scale else scale
+        shift = -scale * tf.cast(layer.moving_mean, "float32")
+        return Linear(scale, shift + tf.cast(layer.beta, "float32") if layer.center else shift, tf.multiply)
+    if type(layer) is _L.SeparableConv2D:  # two convolutions with nothing in between are one, with this kernel
+        depthwise, pointwise = (tf.cast(part, "float32") for part in (layer.depthwise_kernel, layer.pointwise_kernel))
+        kernel = tf.einsum("hwim,imo->hwio", depthwise, tf.reshape(pointwise, (*depthwise.shape[2:], -1)))
+    else:
+        kernel = tf.cast(layer.kernel, "float32")
+    bias = tf.cast(layer.bias, "float32") if layer.use_bias else tf.constant(0.0)
+    return Linear(kernel, bias, functools.partial(_applied, layer))
 
 
-def _bias(layer):
-    return tf.cast(layer.bias, "float32") if layer.use_bias else tf.constant(0.0)
-
-
-def _dense(layer):
-    return Linear(tf.cast(layer.kernel, "float32"), _bias(layer), lambda x, kernel: tf.tensordot(x, kernel, 1))
-
-
-def _conv(layer, kernel=None):
-    def apply(x, kernel):  # group by group, which every TensorFlow can differentiate
-        groups = x.shape[-1] // kernel.shape[-2]
-        parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
-        padding, dilations = layer.padding.upper(), layer.dilation_rate
-        return tf.concat(
-            [tf.nn.conv2d(part, own, layer.strides, padding, "NHWC", dilations) for part, own in parts], -1
-        )
-
-    return Linear(tf.cast(layer.kernel, "float32") if kernel is None else kernel, _bias(layer), apply)
-
-
-def _depthwise(layer):
-    def apply(x, kernel):
-        strides, padding = (1, *layer.strides, 1), layer.padding.upper()
-        return tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=layer.dilation_rate)
-
-    return Linear(tf.cast(layer.kernel, "float32"), _bias(layer), apply)
-
-
-def _separable(layer):
-    """Two convolutions with nothing between them are one, and its kernel is what a rule has to see."""
-    depthwise, pointwise = (tf.cast(kernel, "float32") for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
-    pointwise = tf.reshape(pointwise, (*depthwise.shape[2:], -1))
-    return _conv(layer, tf.einsum("hwim,imo->hwio", depthwise, pointwise))
-
-
-def _normalisation(layer):
-    """BatchNorm: each value times a number, plus a number."""
-    scale = tf.math.rsqrt(tf.cast(layer.moving_variance, "float32") + layer.epsilon)
-    if layer.scale:
-        scale *= tf.cast(layer.gamma, "float32")
-    shift = -scale * tf.cast(layer.moving_mean, "float32")
-    if layer.center:
-        shift += tf.cast(layer.beta, "float32")
-    return Linear(scale, shift, tf.multiply)
-
-
-_LINEAR = {
-    _L.Dense: _dense,
-    _L.Conv2D: _conv,
-    _L.DepthwiseConv2D: _depthwise,
-    _L.SeparableConv2D: _separable,
-    _L.BatchNormalization: _normalisation,
-}
-
-
-def rerun(call, *inputs):
-    """What a call makes of other tensors in the places of its symbolic ones, at inference, in float32."""
-    return tf.cast(call.apply(inputs), "float32")
+def _applied(layer, x, kernel):
+    """What a layer makes of its input with another kernel, and without its bias."""
+    if type(layer) is _L.Dense:
+        return tf.tensordot(x, kernel, 1)
+    options = {"padding": layer.padding.upper(), "dilations": layer.dilation_rate}
+    if type(layer) is _L.DepthwiseConv2D:
+        return tf.nn.depthwise_conv2d(x, kernel, (1, *layer.strides, 1), **options)
+    groups = x.shape[-1] // kernel.shape[-2]  # one by one, which every TensorFlow can differentiate
+    parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+    return tf.concat([tf.nn.conv2d(part, own, layer.strides, **options) for part, own in parts], -1)
 
 
 def pull(function, inputs, signal):
     """`signal`, one number for each output of a function, brought back to its inputs by the chain rule.
 
-    None for the signal is 1: the gradient of a score, of which at least one of the inputs has to know.
+    It may be a function of the outputs. None is 1, for a score, of which at least one of the inputs has to know.
     """
     inputs = list(inputs)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
         outputs = function(*inputs)
-    found = tape.gradient(outputs, inputs, output_gradients=signal)
+    found = tape.gradient(outputs, inputs, output_gradients=signal(outputs) if callable(signal) else signal)
     known = [slope is not None for slope in found]
     if not (any(known) if signal is None else all(known)):
         raise shared.without_gradient("an output, or by what a layer was given")
     return [tf.zeros_like(x) if slope is None else slope for x, slope in zip(inputs, found, strict=True)]
-
-
-# ------------------------------------------------------------------------------------------------------- the rules
 
 
 class Options(NamedTuple):
@@ -222,12 +179,11 @@ def share(function, inputs, relevance, epsilon=0.0):
     R_i = x_i · Σ_k ∂z_k/∂x_i · R_k / (z_k + ε·sign z_k). Nothing is handed on where z is 0. A constant that the
     function adds (a bias) has its part in z, and keeps it.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(inputs)
-        z = function(*inputs)
-    ratio = tf.math.divide_no_nan(relevance, z + epsilon * tf.where(z < 0, -1.0, 1.0))
-    slopes = shared.slopes(tape, z, inputs, "what a layer was given", ratio)
-    return [x * slope for x, slope in zip(inputs, slopes, strict=True)]
+
+    def ratio(z):
+        return tf.math.divide_no_nan(relevance, z + epsilon * tf.where(z < 0, -1.0, 1.0))
+
+    return [x * slope for x, slope in zip(inputs, pull(function, inputs, ratio), strict=True)]
 
 
 def epsilon(layer, x, relevance, options):
@@ -237,25 +193,22 @@ def epsilon(layer, x, relevance, options):
 
 def zplus(layer, x, relevance, options):
     """Positive contributions only."""
-    return _by_sign(layer, x, relevance, _signs(layer.kernel), _signs(layer.bias)[0], options)
+    return _by_sign(layer, x, [relevance], _signs(layer.kernel), _signs(layer.bias), options)
 
 
 def alpha_beta(layer, x, relevance, options):
     """α times positive contributions, minus β times negative ones."""
-    (up, down), (bias_up, bias_down) = _signs(layer.kernel), _signs(layer.bias)
-    excitation = _by_sign(layer, x, options.alpha * relevance, (up, down), bias_up, options)
-    return excitation - _by_sign(layer, x, options.beta * relevance, (down, up), bias_down, options)
+    relevances = [options.alpha * relevance, -options.beta * relevance]
+    return _by_sign(layer, x, relevances, _signs(layer.kernel), _signs(layer.bias), options)
 
 
 def gamma(layer, x, relevance, options):
     """Contributions of the unit's own sign count 1 + γ times."""
-    up, down = (layer.kernel + options.gamma * part for part in _signs(layer.kernel))
-    bias_up, bias_down = (layer.bias + options.gamma * part for part in _signs(layer.bias))
+    kernels, biases = ([own + options.gamma * part for part in _signs(own)] for own in (layer.kernel, layer.bias))
     if options.rectified:
-        return _by_sign(layer, x, relevance, (up, down), bias_up, options)
-    above, below = (tf.where(chosen, relevance, 0.0) for z in [layer(x)] for chosen in (z > 0, z < 0))
-    excitation = _by_sign(layer, x, above, (up, down), bias_up, options)
-    return excitation + _by_sign(layer, x, below, (down, up), bias_down, options)
+        return _by_sign(layer, x, [relevance], kernels, biases, options)
+    relevances = [tf.where(chosen, relevance, 0.0) for z in [layer(x)] for chosen in (z > 0, z < 0)]
+    return _by_sign(layer, x, relevances, kernels, biases, options)
 
 
 def composite(layer, x, relevance, options):
@@ -265,12 +218,12 @@ def composite(layer, x, relevance, options):
 
 def flat(layer, x, relevance, options):
     """For pixels, which are no activations: everything that a unit sees gets the same share."""
-    return _by_kernel(layer, x, relevance, tf.ones_like(layer.kernel))
+    return share(lambda x: layer.apply(x, tf.ones_like(layer.kernel)), [tf.ones_like(x)], relevance)[0]
 
 
 def w2(layer, x, relevance, options):
     """For pixels: shares in proportion to w²."""
-    return _by_kernel(layer, x, relevance, tf.square(layer.kernel))
+    return share(lambda x: layer.apply(x, tf.square(layer.kernel)), [tf.ones_like(x)], relevance)[0]
 
 
 def box(layer, x, relevance, options):
@@ -292,110 +245,85 @@ def _signs(x):
     return tf.nn.relu(x), -tf.nn.relu(-x)
 
 
-def _by_kernel(layer, x, relevance, kernel):
-    return share(lambda x: layer.apply(x, kernel), [tf.ones_like(x)], relevance)[0]
+def _by_sign(layer, x, relevances, kernels, biases, options):
+    """One relevance shared by z = x⁺ · one kernel + x⁻ · the other + bias, and if there is another, the other way."""
+    parts, found = [x] if options.nonnegative else list(_signs(x)), []
+    for relevance, order, bias in zip(relevances, (kernels, kernels[::-1]), biases, strict=False):
 
+        def z(*parts, order=order, bias=bias):
+            return tf.add_n([layer.apply(*pair) for pair in zip(parts, order, strict=False)]) + bias
 
-def _by_sign(layer, x, relevance, kernels, bias, options):
-    """Relevance shared by z = x⁺ · the one kernel + x⁻ · the other + bias."""
-    parts = [x] if options.nonnegative else _signs(x)
-
-    def z(*parts):
-        return tf.add_n([layer.apply(*pair) for pair in zip(parts, kernels, strict=False)]) + bias
-
-    return tf.add_n(share(z, list(parts), relevance))
+        found.append(tf.add_n(share(z, parts, relevance)))
+    return tf.add_n(found)
 
 
 def redistribute(step, inputs, relevance, rule, first, options):
-    """Relevance of the output of a call, handed on to its inputs.
+    """Relevance of the output of a call, handed on to its inputs, a list of tensors as `inputs` (the forward pass).
 
-    Args:
-        step: from `plan`.
-        inputs: list of tensors, what the call was given in the forward pass.
-        relevance: tensor of the shape of what it put out.
-        rule, first: functions, as in `RULES` and `FIRST`; `first` may be None.
-        options: `Options`.
-
-    Returns:
-        List of tensors, one for each input.
+    `rule` and `first` are functions, as in `RULES` and `FIRST`; `first` may be None.
     """
     if step.kind in ("idle", "activation", "preprocess"):
         return [relevance]
     if step.kind in ("route", "winner"):
-        return pull(lambda *x: rerun(step.call, *x), inputs, relevance)
+        return pull(step.run, inputs, relevance)
     if step.kind == "sum":
-        return share(lambda *x: rerun(step.call, *x), inputs, relevance, options.epsilon)
+        return share(step.run, inputs, relevance, options.epsilon)
     options = options._replace(nonnegative=step.nonnegative, rectified=step.rectified)
     rule = first if step.on_pixels and first else rule
     return [rule(linear(step.call.operation), inputs[0], relevance, options)]
 
 
 def refuse_without_rule(step):
-    """Raise a `ValueError` for a step that relevance cannot pass, with its name and the reason."""
-    problem = None
+    """Refuse a step that relevance cannot pass, with its name and the reason."""
+    function = step.activation
     if step.kind == "product":
         problem = "it multiplies two tensors, and neither of them is a sum of contributions"
     elif step.kind == "unknown":
         problem = "there is no rule for it"
-    elif step.activation and not _passes_relevance(step.activation):
-        problem = f"its activation, {step.activation.name}, does not keep the sign of what it gets"
-    if problem:
-        instead = "relevance.deep_lift, or " if _has_multiplier(step) else ""
-        _refuse(step, f"cannot hand relevance on: {problem}", instead)
-
-
-def _passes_relevance(function):
-    return function.keeps_sign and function.is_elementwise and function.name not in _DIPS
+    elif function and not (function.keeps_sign and function.is_elementwise and function.name not in _DIPS):
+        problem = f"its activation, {function.name}, does not keep the sign of what it gets"
+    else:
+        return
+    instead = "relevance.deep_lift, or " if _has_multiplier(step) else ""
+    raise ValueError(_words(step, f"cannot hand relevance on: {problem}. Use {instead}"))
 
 
 def refuse_without_multiplier(step):
-    """Raise a `ValueError` for a step that differences cannot pass, with its name and the reason."""
+    """Refuse a step that differences cannot pass, with its name and the reason."""
     if not _has_multiplier(step):
-        _refuse(step, "is neither linear nor works on each value alone, so it has no multiplier", "")
+        raise ValueError(_words(step, "is neither linear nor works on each value alone, so it has no multiplier. Use "))
 
 
 def _has_multiplier(step):
     return step.kind != "unknown" and (not step.activation or step.activation.is_elementwise)
 
 
-def _refuse(step, problem, instead):
-    kind = type(step.call.operation).__name__
-    raise ValueError(
-        f"Layer {step.call.name!r} ({kind}) {problem}. Use {instead}a method that needs only gradients, such as "
-        "gradients.integrated_gradients."
-    )
-
-
-# --------------------------------------------------------------------------------------------- multipliers of DeepLIFT
+def _words(step, problem):
+    layer = f"Layer {step.call.name!r} ({type(step.call.operation).__name__})"
+    return f"{layer} {problem}a method that needs only gradients, such as gradients.integrated_gradients."
 
 
 def multiply_back(step, inputs, output, multiplier):
-    """The multipliers at the inputs of a call, from that at its output.
+    """The multipliers `(B, …)` at the inputs of a call, from that at its output.
 
-    Args:
-        step: from `plan`.
-        inputs, output: in the forward pass, the pictures first, then the same number of baselines, `(2B, …)`.
-        multiplier: `(B, …)`.
-
-    Returns:
-        List of tensors `(B, …)`, one for each input.
+    `inputs` and `output` are those of the forward pass, the pictures first, then as many baselines, `(2B, …)`.
     """
-    call, operation = step.call, step.call.operation
     here, there = zip(*[tf.split(x, 2) for x in inputs], strict=True)
     if step.kind == "idle":
         return [multiplier]
     if step.kind == "activation":
-        return [multiplier * _slope(step, lambda z: rerun(call, z), inputs[0])]
+        return [multiplier * _slope(step, step.run, inputs[0])]
     if step.kind == "winner":
-        return [_of_winners(call, inputs[0], output, multiplier)]
+        return [_of_winners(step, inputs[0], output, multiplier)]
     if step.kind == "product":  # exact for a product: its gradient half-way
-        return pull(lambda *x: rerun(call, *x), [(x + y) / 2 for x, y in zip(here, there, strict=True)], multiplier)
+        return pull(step.run, [(x + y) / 2 for x, y in zip(here, there, strict=True)], multiplier)
     if step.kind == "linear":
-        layer = linear(operation)
-        if step.activation and not step.activation.is_affine:
-            multiplier *= _slope(step, lambda z: tf.cast(operation.activation(z), "float32"), layer(inputs[0]))
+        layer, function = linear(step.call.operation), step.activation
+        if function and not function.is_affine:
+            applied = step.call.operation.activation
+            multiplier *= _slope(step, lambda z: tf.cast(applied(z), "float32"), layer(inputs[0]))
         return pull(layer, here, multiplier)
-    return pull(lambda *x: rerun(call, *x), here, multiplier)
+    return pull(step.run, here, multiplier)
 
 
 def _slope(step, function, z):
@@ -407,10 +335,10 @@ def _slope(step, function, z):
     return tf.where(close, derivative, tf.math.divide_no_nan(y - y_there, z - z_there))
 
 
-def _of_winners(call, x, y, multiplier):
+def _of_winners(step, x, y, multiplier):
     """A maximum that rose did so at its place in the picture, one that fell at its place in the baseline."""
     (x_here, x_there), (y_here, y_there) = tf.split(x, 2), tf.split(y, 2)
     moved = multiplier * (y_here - y_there)
     rises, falls = tf.where(y_here > y_there, moved, 0.0), tf.where(y_here < y_there, moved, 0.0)
-    [places] = pull(lambda x: rerun(call, x), [x], tf.concat([rises, falls], 0))
+    [places] = pull(step.run, [x], tf.concat([rises, falls], 0))
     return tf.math.divide_no_nan(tf.add_n(tf.split(places, 2)), x_here - x_there)

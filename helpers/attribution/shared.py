@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ..pictures import images as pictures
 from ..submodels import engine, folding, taps
-from ..submodels.graph import trace
+from ..submodels.graph import ids, trace
 from ..submodels.memory import cached
 from .targets import AGAINST, ONE_EACH, check, check_function, logit, one_sigmoid, only, score_of
 
@@ -29,11 +29,16 @@ class Task(NamedTuple):
     score: Callable  # (outputs, targets) → (B,) float32 tensor: what is explained
     single: bool  # one picture without a batch axis was given
     key: Any  # the reader's function, or None: what compiled functions depend on, besides the network
+    layers: tuple  # names of the layers that the method looks at
 
     @property
     def shell(self):
         """The task without its pictures: what a compiled function refers to, because it outlives them."""
         return self._replace(images=None, targets=None)
+
+    def run(self, function, *more, batch, **options):
+        """What a function `(pictures, targets, *more)` makes of all pictures, as `engine.run`."""
+        return engine.run(function, self.images, self.targets, *more, batch=batch, **options)
 
     def answer(self, values):
         """Values with a batch axis, as the reader gave the pictures: without that axis for one picture."""
@@ -52,8 +57,7 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
         target: None (each picture's own answer: the class that is the most probable; of one sigmoid the output, or
             where it is below 0.5 its negative; of any other one output that output), an int (that output), one int
             for each picture, or a function `outputs → (B,)` of what the model puts out, in TensorFlow operations.
-        layers: names of the layers that the method will look at. Folding changes what a few layers put out; if one of
-            them is asked for, nothing is folded.
+        layers: that the method looks at (`spatial_layer`). If folding changes what one puts out, nothing is folded.
         resolve: False leaves `target=None` to the pass itself (`OWN`), which spares a method of one pass another one.
 
     Raises:
@@ -61,6 +65,7 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
             each picture, an int for a model without one row of numbers for each picture.
     """
     batch, single = engine.as_batch(model, images)
+    layers = tuple(dict.fromkeys(spatial_layer(model, layer) for layer in layers))
     network, changed = folding.following(model)
     if changed and layers:
         graph = trace(model)
@@ -68,14 +73,13 @@ def prepare(model, images, target=None, *, layers=(), resolve=True):
     network = _of_floats(network, batch)
     if callable(target):
         check_function(model, target)
-        return Task(network, batch, np.zeros(len(batch), "int32"), score_of(target), single, target)
-    task = Task(network, batch, check(model, target, len(batch)), logit, single, None)
-    binary = one_sigmoid(model)
-    if target is None and (resolve or binary):
+        return Task(network, batch, np.zeros(len(batch), "int32"), score_of(target), single, target, layers)
+    targets = check(model, target, len(batch))
+    binary = target is None and one_sigmoid(model)
+    if binary or target is None and resolve:
         outputs = only(engine.run(network, batch))
-        answers = np.where(outputs[:, 0] < 0.5, AGAINST, 0) if binary else outputs.argmax(-1)
-        task = task._replace(targets=answers.astype("int32"))
-    return task
+        targets = np.where(outputs[:, 0] < 0.5, AGAINST, 0) if binary else outputs.argmax(-1)
+    return Task(network, batch, targets.astype("int32"), logit, single, None, layers)
 
 
 def _of_floats(model, batch):
@@ -100,12 +104,9 @@ def _of_floats(model, batch):
 
 
 def compiled(task, name, function):
-    """`function`, compiled once for the model and the kind of target.
+    """`function`, of tensors to tensors, compiled once for the model, the kind of target and the hashable `name`.
 
-    Args:
-        task: from `prepare`.
-        name: hashable, and different for different functions and options.
-        function: of tensors, to tensors. It is kept, so it must not hold on to pictures: let it use `task.shell`.
+    It is kept, so it must not hold on to pictures: let it use `task.shell`.
     """
     # Of a reader's own function only the latest is kept: a new lambda with each call must not pile up.
     slot = cached(task.model, ("attribution", name, task.key is None), dict)
@@ -122,11 +123,9 @@ def _in_words(function):
         try:
             return function(*arguments)
         except tf.errors.InvalidArgumentError as error:
-            if ONE_EACH in error.message:
-                raise ValueError(
-                    f"The target function gave another number of scores than of pictures: {ONE_EACH}."
-                ) from None
-            raise
+            if ONE_EACH not in error.message:
+                raise
+        raise ValueError(f"The target function gave another number of scores than of pictures: {ONE_EACH}.")
 
     return call
 
@@ -134,23 +133,12 @@ def _in_words(function):
 def scores(task):
     """A compiled function `(pictures, targets) → (B,)` scores."""
     task = task.shell
-
-    def forward(x, targets):
-        return task.score(task.model(x, training=False), targets)
-
-    return compiled(task, "scores", forward)
+    return compiled(task, "scores", lambda x, targets: task.score(task.model(x, training=False), targets))
 
 
-def slopes(tape, score, by, what="the pictures", signal=None):
-    """The gradient of scores, float32, by a tensor or a structure of them. What has none is refused: it is not zero.
-
-    Args:
-        tape: `tf.GradientTape` that saw the score computed.
-        score, by: tensors.
-        what: words for `by`.
-        signal: what each score counts, 1 if it is None.
-    """
-    found = tape.gradient(score, by, output_gradients=signal)
+def slopes(tape, score, by, what="the pictures"):
+    """The gradient of scores, float32, by tensors. What has none is refused, by the words `what`: it is not zero."""
+    found = tape.gradient(score, by)
     if any(x is None for x in keras.tree.flatten(found)):
         raise without_gradient(what)
     return keras.tree.map_structure(lambda x: tf.cast(x, "float32"), found)
@@ -184,10 +172,10 @@ def layer_gradients(task, layers):
     Nothing before the first of the layers is differentiated, and the network need not have a bottleneck there.
     """
     task, layers = task.shell, tuple(layers)
-    graph = trace(task.model)
-    stops = sorted({graph.index(name) + 1 for name in layers} | {len(graph.calls)})
 
     def backward(x, targets):
+        graph = trace(task.model)
+        stops = sorted({graph.index(name) + 1 for name in layers} | {len(graph.calls)})
         values = {id(only(graph.inputs)): tf.cast(x, only(graph.inputs).dtype)}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for start, stop in itertools.pairwise([0, *stops]):  # what is watched as it is made has a gradient
@@ -202,13 +190,10 @@ def layer_gradients(task, layers):
 
 
 def spatial_layer(model, layer=None):
-    """The name of a layer with spatial axes, or of the last one that has them.
+    """The name of a layer with spatial axes; any other is refused.
 
-    Without a name it is the last layer that has more than one position and comes after one with a kernel: neither the
-    picture, however preprocessed, nor its border.
-
-    Raises:
-        ValueError: no such layer, or one without spatial axes.
+    None is the last one that has more than one position and comes after one with a kernel: neither the picture, however
+    preprocessed, nor its border.
     """
     if layer is None:
         return cached(model, "last spatial layer", lambda: _last_spatial(model))
@@ -220,8 +205,9 @@ def _last_spatial(model):
     learned, found = set(), None  # the tensors that something with a kernel has worked on
     for call in trace(model).calls:
         operation, tensor = call.operation, call.outputs
-        if _has_kernel(operation) or any(id(x) in learned for x in call.inputs):
-            learned.update(map(id, keras.tree.flatten(tensor)))
+        has_kernel = any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
+        if has_kernel and not isinstance(operation, keras.layers.Normalization) or learned & set(ids(call.inputs)):
+            learned.update(ids(tensor))
             shown = isinstance(operation, keras.layers.Layer) and not isinstance(operation, keras.layers.ZeroPadding2D)
             if shown and taps.is_spatial(tensor) and tuple(tensor.shape[1:3]) != (1, 1):
                 found = call.name
@@ -233,29 +219,20 @@ def _last_spatial(model):
     return taps.spatial(model, found)
 
 
-def _has_kernel(operation):
-    several = any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
-    return several and not isinstance(operation, keras.layers.Normalization)
+def baseline(task, value=0.0, name="baseline", words=""):
+    """The pictures that the given ones are compared with, or what stands in their place: `(B, H, W, C)` float32.
 
-
-def baseline(task, value=0.0):
-    """The pictures that the given ones are compared with, `(B, H, W, C)` float32.
-
-    Args:
-        task: from `prepare`.
-        value: a number (each pixel), one picture `(H, W, C)`, or one for each `(B, H, W, C)`.
-
-    Raises:
-        ValueError: another shape, or NaN.
+    `value` is a number (each pixel), a colour `(C,)`, one picture `(H, W, C)`, or one for each. Another shape or NaN is
+    refused; `name` is what it is called there, and `words` what else may be given.
     """
-    given = np.asarray(value, "float32")
-    shape = task.images.shape
-    if given.shape not in ((), shape[1:], shape):
+    given, shape = np.asarray(value, "float32"), task.images.shape
+    if given.shape not in ((), shape[3:], shape[1:], shape):
         raise ValueError(
-            f"The baseline has shape {given.shape}: give a number, one picture {shape[1:]}, or one for each {shape}."
+            f"The {name} has shape {given.shape}: give a number, a colour {shape[3:]}, one picture {shape[1:]}, or one "
+            f"for each {shape}{words}."
         )
     if not np.isfinite(given).all():
-        raise ValueError("The baseline has NaN or infinite pixels.")
+        raise ValueError(f"The {name} has NaN or infinite pixels.")
     return np.broadcast_to(given, shape)
 
 

@@ -9,47 +9,36 @@ from .. import checks
 from . import masking, shared
 
 
-def _coalitions(task, index, fills, parts, rows, **options):
-    """Scores `(n,)` float64 of one picture with only some of its parts shown: `rows`, `(n, parts)` of 0 and 1."""
+def _explained(fit, task, segments, count, fill, seed, return_segments, batch, progress, label):
+    """Each pixel with the value of its part, and with that the parts, if they are asked for.
 
-    def shown(parts, rows):
-        return tf.gather(rows, parts, axis=1)
+    `fit(run, parts)` gives the values of so many parts of one picture, and `run(shown)` the scores `(n,)` float64 of
+    the picture with only some of them shown: `(n, parts)` of 0 and 1.
+    """
+    fills, parts, maps = masking.fills(task, fill, seed), _segmented(task.images, segments, count), []
+    function = masking.passes(task, "segments", lambda parts, rows: tf.gather(rows, parts, axis=1))
+    options = {"batch": batch, "progress": progress, "label": label}
+    for index, own in enumerate(parts):
 
-    function = masking.passes(task, "segments", shown)
-    (scores,) = masking.run(task, function, index, fills, rows.astype("float32"), constants=[parts], **options)
-    return scores.astype("float64")
+        def run(shown, index=index, own=own):
+            (scores,) = masking.run(task, function, index, fills, shown.astype("float32"), constants=[own], **options)
+            return scores.astype("float64")
 
-
-def _painted(task, parts, values, return_segments):
-    """Each pixel with the value of its part: the map, and with it the parts if they are asked for."""
-    found = task.answer(np.stack([own[part] for own, part in zip(values, parts, strict=True)]))
+        maps.append(fit(run, own.max() + 1)[own])
+    found = task.answer(np.stack(maps))
     return (found, parts[0] if task.single else parts) if return_segments else found
 
 
 def lime(
-    model,
-    images,
-    target=None,
-    *,
-    segments="slic",
-    count=50,
-    samples=1000,
-    fill="mean",
-    kernel_width=0.25,
-    alpha=0.01,
-    return_segments=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, segments="slic", count=50, samples=1000, fill="mean", kernel_width=0.25, alpha=0.01,
+    return_segments=False, seed=0, batch=16, progress=True,
+):  # fmt: skip
     """Which segments push the score up? Fit a linear model to the network, on variants of this one picture.
 
     Ribeiro, Singh and Guestrin, "Why Should I Trust You?" (2016). A variant z ∈ {0, 1}^S shows some of the S segments,
-    each with probability ½. The weights β of the segments minimise
-
-        Σ_z π(z) · (f(x_z) − β₀ − β · z)² + alpha · ‖β‖²,   π(z) = exp(−(1 − cos(z, 1))² / kernel_width²)
-
-    so that variants with much of the picture count more. Faithful as far as segments add up, in the network, linearly.
+    each with probability ½. The weights β of the segments minimise Σ_z π(z) · (f(x_z) − β₀ − β · z)² + alpha · ‖β‖²
+    with π(z) = exp(−(1 − cos(z, 1))² / kernel_width²), so that variants with much of the picture count more. Faithful
+    as far as segments add up, in the network, linearly.
 
     Args:
         model, images, target: as for `shared.prepare`.
@@ -66,41 +55,29 @@ def lime(
         `(B, H, W)` float32: at each pixel β of its segment, in units of the score; or `(map, segments)`.
 
     Raises:
-        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape, no
-            sample, a kernel width that is not above 0, a negative alpha.
+        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape, numbers
+            out of range.
     """
     from sklearn.linear_model import Ridge  # a second of import that nothing else needs
 
     task = shared.prepare(model, images, target)
     samples = checks.whole(samples, "samples")
     kernel_width, alpha = checks.real(kernel_width, "kernel_width", above=0), checks.real(alpha, "alpha", least=0)
-    fills = masking.fills(task, fill, seed)
-    parts = _segmented(task.images, segments, count)
-    values = []
-    for index, own in enumerate(parts):
-        shown = np.random.default_rng(seed).integers(0, 2, (samples, own.max() + 1))
+
+    def fit(run, parts):
+        shown = np.random.default_rng(seed).integers(0, 2, (samples, parts))
         shown[0] = 1  # the picture itself
-        scores = _coalitions(task, index, fills, own, shown, batch=batch, progress=progress, label="LIME")
         distance = 1 - np.sqrt(shown.mean(axis=1))  # the cosine of z and 1 is the root of the share that is shown
         weights = np.exp(-((distance / kernel_width) ** 2))
-        values.append(Ridge(alpha=alpha).fit(shown, scores, sample_weight=weights).coef_)
-    return _painted(task, parts, values, return_segments)
+        return Ridge(alpha=alpha).fit(shown, run(shown), sample_weight=weights).coef_
+
+    return _explained(fit, task, segments, count, fill, seed, return_segments, batch, progress, "LIME")
 
 
 def kernel_shap(
-    model,
-    images,
-    target=None,
-    *,
-    segments="slic",
-    count=50,
-    samples=2000,
-    fill="mean",
-    return_segments=False,
-    seed=0,
-    batch=16,
-    progress=True,
-):
+    model, images, target=None, *, segments="slic", count=50, samples=2000, fill="mean", return_segments=False, seed=0,
+    batch=16, progress=True,
+):  # fmt: skip
     """What is each segment's fair share of the score? Shapley values, by a weighted linear regression.
 
     Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions" (2017). Segments join the picture one by
@@ -112,38 +89,28 @@ def kernel_shap(
     each with its complement, which takes most of the noise away (Covert and Lee 2021).
 
     Args:
-        model, images, target: as for `shared.prepare`.
-        segments, count, fill, batch, progress: as for `lime`.
+        model, images, target, segments, count, fill, return_segments, seed, batch, progress: as for `lime`.
         samples: how many variants, at most.
-        return_segments: return `(map, segments)`, the segments `(B, H, W)` int32 numbered from 0.
-        seed: of the variants.
 
     Returns:
         `(B, H, W)` float32: at each pixel the value of its whole segment, in units of the score; or `(map, segments)`.
         The values of the segments, each taken once, add up to f(x) − f(fill).
 
     Raises:
-        ValueError: what `shared.prepare` refuses, an unknown segmentation or fill, segments of another shape,
-            fewer samples than two for each segment.
+        ValueError: as `lime`; fewer samples than two for each segment.
     """
     task = shared.prepare(model, images, target)
     samples = checks.whole(samples, "samples")
-    fills = masking.fills(task, fill, seed)
-    parts = _segmented(task.images, segments, count)
-    values = []
-    for index, own in enumerate(parts):
-        shown, weights = _shapley_variants(own.max() + 1, samples, seed)
-        scores = _coalitions(task, index, fills, own, shown, batch=batch, progress=progress, label="Kernel SHAP")
-        values.append(_shapley_values(shown, weights, scores))
-    return _painted(task, parts, values, return_segments)
+
+    def fit(run, parts):
+        shown, weights = _shapley_variants(parts, samples, seed)
+        return _shapley_values(shown, weights, run(shown))
+
+    return _explained(fit, task, segments, count, fill, seed, return_segments, batch, progress, "Kernel SHAP")
 
 
 def _shapley_variants(segments, samples, seed):
-    """Variants `(n, segments)` of 0 and 1, the empty and the full one first, and the weights `(n − 2,)` of the others.
-
-    Raises:
-        ValueError: too few samples to tell the segments apart.
-    """
+    """Variants `(n, segments)` of 0 and 1, the empty and the full one first, and the weights `(n − 2,)` of the rest."""
     ends = np.repeat([[0], [1]], segments, axis=1)
     if segments <= 30 and 2**segments <= samples:
         middle = np.arange(1, 2**segments - 1)[:, None] >> np.arange(segments) & 1
@@ -172,16 +139,7 @@ def _shapley_values(shown, weights, scores):
 
 
 def _segmented(pictures, segments, count):
-    """The parts of each picture, `(B, H, W)` int32, numbered from 0.
-
-    Args:
-        pictures: `(B, H, W, C)`.
-        segments: `"slic"`, `"felzenszwalb"`, or an array of ints `(H, W)` or `(B, H, W)`, each number a part.
-        count: about how many parts there should be, where the method decides.
-
-    Raises:
-        ValueError: another word, another shape, no ints.
-    """
+    """The parts of each picture, `(B, H, W)` int32, numbered from 0."""
     if isinstance(segments, str):
         checks.choose(segments, ("slic", "felzenszwalb"), "segmentation", "Or give an array of ints (H, W).")
         count = checks.whole(count, "count")
@@ -192,8 +150,7 @@ def _segmented(pictures, segments, count):
             f"segments has shape {given.shape} and type {given.dtype}: give 'slic', 'felzenszwalb', or ints of shape "
             f"{pictures.shape[1:3]} or {pictures.shape[:3]}."
         )
-    numbered = [_numbered(own) for own in np.broadcast_to(given, pictures.shape[:3])]
-    return np.stack(numbered)
+    return np.stack([_numbered(own) for own in np.broadcast_to(given, pictures.shape[:3])])
 
 
 def _segmentation(picture, method, count):

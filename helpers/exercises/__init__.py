@@ -24,11 +24,10 @@ _wrong_answers = Counter()
 
 
 def check(id, answer=None):
-    """Print whether `answer` to the exercise `id` is right, and a hint if it is not.
+    """Print whether `answer` to the exercise `id` is right, and a hint if it is not: the first, then the next.
 
-    Without an answer (None or `...`) it says where that goes. A wrong answer never raises: the first gets the first
-    hint, the next one the next. In a cell that begins with the comment *Solution* it says that it is the solution.
-    Raises `ValueError` for an unknown `id`.
+    Without an answer (None or `...`) it says where that goes. A wrong answer never raises, an unknown `id` does:
+    `ValueError`. In a cell that begins with the comment *Solution* it says that it is the solution.
     """
     exercise = question(id)
     if answer is None or answer is ...:
@@ -42,17 +41,12 @@ def check(id, answer=None):
         return
     if right:
         del _wrong_answers[id]
-        print(f"{'Solution of ' if _is_solution() else ''}{id}: Right. {exercise.because}")
+        cell = getattr(get_ipython(), "parent_header", {}).get("content", {}).get("code", "")  # nbval keeps no history
+        print(f"{'Solution of ' if cell.startswith('# Solution') else ''}{id}: Right. {exercise.because}")
     else:
         hint = exercise.hints[min(_wrong_answers[id], len(exercise.hints) - 1)]
         _wrong_answers[id] += 1
         print(f"{id}: Not yet. Hint: {hint}")
-
-
-def _is_solution():
-    """Whether the notebook cell that runs is a solution. (Its history would not tell: nbval keeps none.)"""
-    message = getattr(get_ipython(), "parent_header", {})
-    return message.get("content", {}).get("code", "").startswith("# Solution")
 
 
 def predict(id, choice=None):
@@ -60,10 +54,7 @@ def predict(id, choice=None):
 
     Shows a question, its options, and a button for each. What happens is computed after the click, and there is no
     second click. Where no kernel runs, question and options stay as text. `choice`, the letter of an option, stands
-    for the click where there are no buttons, and prints what happens.
-
-    Raises:
-        ValueError: there is no prediction with this `id`, or no option with this letter.
+    for the click where there are no buttons, and prints what happens. `ValueError` for another `id` or letter.
     """
     prediction = question(id, "prediction")
     letters = LETTERS[: len(prediction.options)]
@@ -90,9 +81,8 @@ def question(id, kind="exercise"):
 
 def _what_happens(prediction, chosen):
     happens, numbers = prediction.outcome()
-    if chosen == happens:
-        first = f"{LETTERS[chosen]} is what happens."
-    else:
+    first = f"{LETTERS[chosen]} is what happens."
+    if chosen != happens:
         first = f"You expect {LETTERS[chosen]}; what happens is {LETTERS[happens]} ({prediction.options[happens]})."
     return f"{first} {numbers} Now run the next cell, and explain why."
 
@@ -104,17 +94,11 @@ class Prompt(widgets.VBox):
         self.id, self.prediction = id, prediction
         self.letters = LETTERS[: len(prediction.options)]
         items = "".join(f"<li>{marked_up(option)}</li>" for option in prediction.options)
-        question = f"<b>{id}</b>&ensp;{marked_up(prediction.question)}"
-        asked = widgets.HTML(
-            _roomy(f'{question}<ol style="list-style: upper-alpha; margin: 4px 0; padding-left: 2em">{items}</ol>')
-        )
-        self.buttons = widgets.ToggleButtons(
-            options=list(self.letters),
-            value=None,
-            description="My prediction",
-            tooltips=list(prediction.options),
-            style={"description_width": "initial", "button_width": "3.5em"},
-        )
+        listed = f'<ol style="list-style: upper-alpha; margin: 4px 0; padding-left: 2em">{items}</ol>'
+        asked = widgets.HTML(_roomy(f"<b>{id}</b>&ensp;{marked_up(prediction.question)}{listed}"))
+        style = {"description_width": "initial", "button_width": "3.5em"}
+        options = {"options": list(self.letters), "tooltips": list(prediction.options), "value": None}
+        self.buttons = widgets.ToggleButtons(description="My prediction", style=style, **options)
         self.happens = widgets.HTML()
         self._tell("What happens is shown after the choice.")
         self.buttons.observe(self._choose, "value")

@@ -4,19 +4,19 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+
+from .. import checks
 
 LARGEST = 10_000_000  # numbers in an answer: more would take long to convert, or kill the kernel
 
 
 class Exercise:
-    """One question of a notebook.
+    """One question of a notebook, with hints to give one by one, and the reason to give after the right answer.
 
-    hints: what to say after the first, second, … wrong answer; the last one stays.
     accept: answer → whether it is right. A `TypeError` tells what kind of answer is expected, or that it is close.
-    because: what to say after the right answer.
     """
 
     def __init__(self, *hints, accept, because):
@@ -25,15 +25,11 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One question to be answered before a cell is run.
-
-    options: what may happen, from which one is chosen.
-    outcome: () → the place in `options` of what happens, and a sentence with the numbers; computed from the model.
-    """
+    """One question to be answered before a cell is run."""
 
     question: str
-    options: tuple[str, ...]
-    outcome: Callable[[], tuple[int, str]]
+    options: tuple[str, ...]  # what may happen
+    outcome: Callable[[], tuple[int, str]]  # the place in `options` of what happens, and a sentence with the numbers
 
 
 def number(compute, relative=0.01, absolute=1e-9):
@@ -60,7 +56,7 @@ def word(compute):
     def accept(answer):
         if not isinstance(answer, str):
             raise TypeError(f"The answer is a text in quotes, such as 'panda'; this is {kind_of(answer)}.")
-        return _plain(answer) == _plain(compute())
+        return checks.plain(answer) == checks.plain(compute())
 
     return accept
 
@@ -84,10 +80,7 @@ def numbers_in_order(compute, absolute=1e-8):
 
 def _is_near(given, wanted, relative, absolute):
     """Whether all numbers are near enough. A `TypeError` if they only lack a decimal."""
-
-    def near(values):
-        return bool(np.allclose(values, wanted, rtol=relative, atol=absolute))
-
+    near = partial(np.allclose, b=wanted, rtol=relative, atol=absolute)
     if near(given):
         return True
     for few in range(8):
@@ -128,7 +121,3 @@ def kind_of(answer):
         return f"an array of shape {answer.shape}"
     name = type(answer).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _plain(text):
-    return " ".join(text.casefold().replace("_", " ").split())

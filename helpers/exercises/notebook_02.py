@@ -43,7 +43,6 @@ def _is_zoom(frames):
         raise TypeError("The answer is a list of pictures of one size, (128, 128, 3).") from None
     if film.shape[1:] != (128, 128, 3) or len(film) < 6:
         raise TypeError(f"The answer is a list of at least six pictures (128, 128, 3); this is {film.shape}.")
-
     for before, after in zip(film[:-1], film[1:], strict=True):
         middle = images.resize(before[6:122, 6:122], 128)
         if not np.abs(middle - after).mean() < 0.9 * np.abs(before - after).mean():
@@ -60,7 +59,7 @@ def _nine_projections():
     found = deconv.top_projections(vgg, "block1_conv2", 19, pictures, batch=4)
     inside = [box.min() >= 0 and box.max() <= 160 for box in found.patches.boxes]  # not cut off by the border
     likeness = np.corrcoef(found.projections[inside].reshape(sum(inside), -1)).min()
-    place = 2 - int(likeness > 0.8) - int(likeness > 0.999)
+    place = 2 - int(np.digitize(likeness, (0.8, 0.999)))
     return place, f"For the {sum(inside)} that lie inside their photograph, the least correlation is {likeness:.2f}."
 
 

@@ -12,6 +12,8 @@ from ..submodels import engine
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
 from .shared import network, small, top_answers
 
+LRP_0, Z_PLUS = {"rule": "epsilon", "epsilon": 0}, {"rule": "zplus"}
+
 
 def _shares(inputs, **rule):
     """What a rule gives to the two inputs of the network of section 1."""
@@ -19,11 +21,6 @@ def _shares(inputs, **rule):
     weights = [[[1.0, 2.0], [1.0, -1.0]], [[2.0], [-1.0]]]
     tiny = small((1, 1, 2), keras.layers.Flatten(), *dense, weights=weights)
     return relevance.lrp(tiny, np.array([[inputs]]), 0, **rule).ravel()
-
-
-def _shares_by_two_rules():
-    """The network of section 1 at (1, 3): by LRP-0, then by z⁺."""
-    return np.concatenate([_shares([1.0, 3.0], rule="epsilon", epsilon=0), _shares([1.0, 3.0], rule="zplus")])
 
 
 def _credit_for_the_smaller():
@@ -69,7 +66,7 @@ def _arrives_without_shares_of_biases(number):
 
 
 def _share_of_what_does_not_matter():
-    first, second = _shares([2.0, 1.0], rule="zplus")
+    first, second = _shares([2.0, 1.0], **Z_PLUS)
     return nearest(first, (0, 1, 2)), f"By z⁺ x₁ gets {first:.1f} and x₂ gets {second:.1f}."
 
 
@@ -81,8 +78,7 @@ def _six_pixels_of_ink():
     painted = nine.copy()
     painted.reshape(-1)[paper[np.argsort(-speaks.ravel()[paper])[:6]]] = 255
     before, after = (one[9] - one[8] for one in engine.run(reader, np.stack([nine, painted])))
-    place = 0 if after < -1 else 1 if after < 1 else 2
-    return place, f"The logit of 9 minus that of 8 was {before:.1f}, and is {after:.1f} now."
+    return int(np.digitize(after, (-1, 1))), f"The logit of 9 minus that of 8 was {before:.1f}, and is {after:.1f} now."
 
 
 def _on_the_right_animal():
@@ -105,7 +101,7 @@ QUESTIONS = {
     "06.1": Exercise(
         "h₁ = 1 + 3, and the ReLU makes h₂ = 2 − 3 zero: only one hidden unit has anything to share.",
         "All of the score goes to h₁. What were its two contributions, and was any of them negative?",
-        accept=numbers_in_order(_shares_by_two_rules),
+        accept=numbers_in_order(lambda: [_shares([1.0, 3.0], **lrp) for lrp in (LRP_0, Z_PLUS)]),
         because="Where no active unit is held back by anything, there is nothing to cancel, and the rules agree.",
     ),
     "06.2": Exercise(
@@ -118,7 +114,7 @@ QUESTIONS = {
         "Section 5 does it with six pixels at once; here one after the other, and look each time.",
         "np.argsort(np.where(digit < 20, order, np.inf), axis=None), with order = −relevance, then the gradient.",
         accept=numbers_in_order(lambda: _painted_pixels(1941, 7, 3)),
-        because="The gradient needs fewer: it says what a change would do, and the map who made the score that is there.",
+        because="The gradient needs fewer: it says what a change would do, the map who made the score that is there.",
     ),
     "06.4": Exercise(
         "share(changed(layer, np.array, bias=False), x, received) shares by z without the bias.",

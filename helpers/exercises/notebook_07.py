@@ -26,12 +26,6 @@ def _covered(top, left, side, shade):
     return picture
 
 
-def _lowest(shade):
-    """The lowest probability of "koala" under a patch of 48 × 48 pixels of this shade."""
-    corners = range(0, 177, 48)  # side by side: the answer is wanted at once
-    return _chance(np.stack([_covered(top, left, 48, shade) for top in corners for left in corners])).min()
-
-
 def _second_of_channel_11():
     names, pictures = photographs()
     order = np.argsort(-maps_of(network(), "block5c_add", pictures)[..., 11].max((1, 2)))
@@ -39,7 +33,9 @@ def _second_of_channel_11():
 
 
 def _which_shade():
-    lowest = {name: _lowest(shade) for name, shade in {"black": 0, "grey": 127, "white": 255}.items()}
+    corners, lowest = range(0, 177, 48), {}  # side by side: the answer is wanted at once
+    for name, shade in {"black": 0, "grey": 127, "white": 255}.items():
+        lowest[name] = _chance(np.stack([_covered(top, left, 48, shade) for top in corners for left in corners])).min()
     words = ", ".join(f"{name} {value:.2f}" for name, value in lowest.items())
     return int(np.argmin(list(lowest.values()))), f"The lowest probabilities, patches side by side: {words}."
 

@@ -4,6 +4,7 @@ The kernel answers one message after the other. Work in a callback would keep it
 thread. Widgets may be changed from there, but nothing can be printed.
 """
 
+import contextlib
 import threading
 
 import ipywidgets as widgets
@@ -18,11 +19,10 @@ class Stopped(BaseException):
 
 
 class Background(widgets.HBox):
-    """A button that begins work, one that stops it, and how far it is.
+    """A button that begins work (`description`, `icon`), one that stops it, and how far it is.
 
     While it goes on, all other controls of the explorer are disabled. At the end, whatever it was, the explorer's
     `refresh` is called once and the controls work again. An error is told where the explorer tells its errors.
-    `description` and `icon` stand on the button that begins.
     """
 
     def __init__(self, description, icon="play"):
@@ -34,36 +34,25 @@ class Background(widgets.HBox):
         super().__init__([self.begin, self.stop, self.bar, self.words], layout=WRAPPED)
 
     def attach(self, explorer, steps):
-        """Say what is to be done. Call it once, after `super().__init__` of the explorer.
+        """Say what is to be done, once, after `super().__init__` of the explorer that has this among its controls.
 
-        Args:
-            explorer: that has this among its controls. Its earlier instances, of a cell that is run again, are stopped.
-            steps: generator function without arguments. Each part of the work, one second at most because *Stop* waits
-                for it, ends with `yield done, total, words`, or calls `report` in between. It runs in the thread, and
-                may show what there is so far. When it is stopped, it ends there.
+        steps: generator function without arguments. Each part of the work, one second at most because *Stop* waits for
+            it, ends with `yield done, total, words`, or calls `report` in between. It may show what there is so far.
         """
-        if explorer.name in _latest:
+        if explorer.name in _latest:  # of a cell that is run again
             _latest[explorer.name]._is_stopped.set()
         _latest[explorer.name] = self
         self.begin.on_click(lambda pressed: self._begin(explorer, steps))
         self.stop.on_click(self._ask_to_stop)
 
     def report(self, words):
-        """Say how far a part of the work is that takes longer than a second; call it often.
-
-        Raises:
-            Stopped: *Stop* was pressed. Let it through: then the work is stopped here.
-        """
+        """Say how far a long part of the work is; call it often. After *Stop* it raises `Stopped`: let it through."""
         if self._is_stopped.is_set():
             raise Stopped
         self.words.value = words
 
     def wait(self, seconds=300):
-        """Until the work has ended. For programs that press the button; a reader sees it end.
-
-        Raises:
-            TimeoutError: it goes on.
-        """
+        """Until the work has ended, or a `TimeoutError`. For programs that press the button; a reader sees it end."""
         if self._thread is not None:
             self._thread.join(seconds)
             if self._thread.is_alive():
@@ -88,29 +77,19 @@ class Background(widgets.HBox):
             before = [(part, part.disabled, getattr(part, "value", None)) for part in controls]
             for part in controls:
                 part.disabled = True
-            self._show(0, 1)
+            self.bar.value, self.bar.max = 0, 1
             self.bar.layout.visibility, self.stop.disabled = "visible", False
             try:
-                explorer.say(self._follow(steps()))
+                with contextlib.closing(steps()) as taken:
+                    for done, total, words in taken:
+                        self.bar.value, self.bar.max, self.bar.value = 0, total, done
+                        self.report(words)
+            except Stopped:
+                explorer.say(f"Stopped at {self.bar.value} of {self.bar.max}.")
             finally:
                 self.stop.disabled, self.bar.layout.visibility, self.words.value = True, "hidden", ""
                 _restore(before)
                 explorer.refresh()
-
-    def _follow(self, steps):
-        """Take all steps, or those until it is stopped. What there is to say at the end."""
-        try:
-            for done, total, words in steps:
-                self._show(done, total)
-                self.report(words)
-            return ""
-        except Stopped:
-            return f"Stopped at {self.bar.value} of {self.bar.max}."
-        finally:
-            steps.close()
-
-    def _show(self, done, total):
-        self.bar.value, self.bar.max, self.bar.value = 0, total, done
 
 
 def _restore(before):

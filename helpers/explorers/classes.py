@@ -14,21 +14,18 @@ TOP = 5
 
 
 class Classes:
-    """What a network's outputs for a picture say.
+    """What a network's outputs for a picture say; `labels` as for `models.decode`.
 
     A network that ends in one sigmoid has two classes, and puts out the probability of the second. One number that is
-    no probability has no class and no percentage: it is shown as it is. `labels` are the names of the classes; None for
-    those of `models.decode`. A `ValueError` says that there is not one number for each class, or not one label.
+    no probability is shown as it is. A `ValueError` says that there is not one number for each class, or not one label.
     """
 
     def __init__(self, model, labels=None):
         tensors = keras.tree.flatten(trace(model).outputs)
         shapes = [tuple(x.shape) for x in tensors]
         if len(shapes) != 1 or len(shapes[0]) != 2:
-            raise ValueError(
-                f"Model {model.name!r} puts out {', '.join(map(str, shapes))}, not one number for each class, so there "
-                "is no class whose probability could change. explore.layers shows what its layers do."
-            )
+            what = f"Model {model.name!r} puts out {', '.join(map(str, shapes))}"
+            raise ValueError(f"{what}, not one number for each class. explore.layers shows what its layers do.")
         self.outputs, self._left = shapes[0][-1], _left_to_apply(model, tensors[0])
         self._is_yes_or_no = self.outputs == 1 and self._left == "linear"
         self._is_number = self.outputs == 1 and not self._is_yes_or_no
@@ -66,14 +63,23 @@ class Classes:
         return f"{self.names[index]}: {value}", index
 
     def find(self, words):
-        """The class that a reader has typed, by its name or its number. Raises a `ValueError` if there is none."""
-        known = {_plain(name): index for index, name in reversed(list(enumerate(self.names)))}
-        if _plain(words) in known:
-            return known[_plain(words)]
+        """The class that a reader has typed, by its name or its number; `ValueError` if there is none."""
+        known = {checks.plain(name): index for index, name in reversed(list(enumerate(self.names)))}
+        if checks.plain(words) in known:
+            return known[checks.plain(words)]
         if words.isdecimal() and int(words) < len(self.names):
             return int(words)
         how = f"Or give the number of a class, 0 to {len(self.names) - 1}."
         return checks.choose(words, self.names, "class", how)  # raises
+
+
+def classes_of(model, labels=None):
+    """The `Classes` of a network, or None if it has none and no `labels` say that it has."""
+    try:
+        return Classes(model, labels)
+    except ValueError:
+        if labels is not None:
+            raise
 
 
 def _left_to_apply(model, output):
@@ -84,10 +90,6 @@ def _left_to_apply(model, output):
     except ValueError:  # a layer of the reader's own, of which the last step cannot be told
         return None
     return "softmax" if kinds.activation(trace(model).maker(output)) else None
-
-
-def _plain(name):
-    return " ".join(name.casefold().replace("_", " ").split())
 
 
 def _no(outputs):
@@ -101,11 +103,7 @@ def percent(share):
 
 
 class ClassExplorer(Explorer):
-    """What explorers of one class share: a picture, its likely classes in a menu, and a field to ask for any other.
-
-    `classes` are None where there is nothing to choose. `first` is the name of the bundled picture to begin with; None
-    for that of all explorers.
-    """
+    """What explorers of one class share: a picture, its likely `classes` in a menu, if it has any, and all others."""
 
     def __init__(self, name, model, gallery, classes, controls, rows, first=None):
         self.model, self.gallery, self.classes, self.cache = model, gallery, classes, Cache()

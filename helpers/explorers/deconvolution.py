@@ -14,10 +14,7 @@ KEPT = 0.05  # share of the picture's area that is not darkened, at most
 
 
 def lit(picture, pixels, kept=KEPT):
-    """The picture `(H, W, 3)` uint8, dark where the projection `(H, W, C)` is weak.
-
-    kept: share of the area, where the projection is strongest, that stays as it is; less if it paints less.
-    """
+    """The picture `(H, W, 3)` uint8, dark but for the share `kept` where the projection `(H, W, C)` is strongest."""
     strength = np.abs(pixels).sum(axis=-1)
     share = min(kept, (strength > 0).mean())
     return images.masked(picture, strength, share) if share else (picture * 0.15).astype(np.uint8)
@@ -26,17 +23,13 @@ def lit(picture, pixels, kept=KEPT):
 class Deconvolution(ChannelExplorer):
     """Point at a place in an activation map and see what in the picture caused it (Zeiler and Fergus 2014).
 
-    The place is chosen by its row and column, and marked on the map; on the picture a frame shows what the unit there
-    sees. Its activation alone goes back to the pixels through `submodels.deconvnet`: shown are what arrives, the part
-    of the picture that it comes from, and the picture with everything else darkened.
+    A frame on the picture shows what the unit at the chosen place sees. Its activation alone goes back to the pixels
+    through `submodels.deconvnet`: shown are what arrives, the part of the picture that it comes from, and the picture
+    with everything else darkened.
 
-    Args:
-        model: as for `explore.layers`, but a network that can be run backwards, with ReLUs; None for VGG19, of which
-            the max-pooling layers have the switches that the paper is about.
-        pictures, layer: as for `explore.layers`.
-
-    Raises:
-        ValueError: as for `explore.layers`, and for a first layer that cannot be run backwards.
+    Args, raises: as `explore.layers`, but
+        model: a network that can be run backwards, with ReLUs; `ValueError` if the first layer cannot. None for VGG19,
+            of which the max-pooling layers have the switches that the paper is about.
     """
 
     NETWORK = "vgg19"
@@ -80,8 +73,7 @@ class Deconvolution(ChannelExplorer):
             return engine.run(backwards, self.gallery[name][None], seed[None])[0]
 
         key = "sent back", name, layer, rule, unit
-        words = f"Running {layer} backwards; the first time for a layer takes a few seconds …"
-        with self.busy(words, key not in self.cache):
+        with self.busy(f"Running {layer} backwards; the first time takes a few seconds …", key not in self.cache):
             return self.cache.get(key, compute)
 
     def refresh(self):
@@ -91,10 +83,9 @@ class Deconvolution(ChannelExplorer):
         self.tell(values, field)
         (top, left), activation = self.position, short(values[self.position])
         drawn = enlarged(painted(values, signed), self.map.width)
-        self.map.show(
-            marked(drawn, (top, left, top + 1, left + 1), values.shape),
-            f"Channel {self.channel.value}. Frame: row {top}, column {left}, activation {activation}.",
-        )
+        drawn = marked(drawn, (top, left, top + 1, left + 1), values.shape)
+        frame = f"Frame: row {top}, column {left}, activation {activation}."
+        self.map.show(drawn, f"Channel {self.channel.value}. {frame}")
         self.show_picture(picture, field)
         self._show_cause(picture, pixels)
 
@@ -111,8 +102,6 @@ class Deconvolution(ChannelExplorer):
         rows, columns = (np.flatnonzero(pixels.any(axis)) for axis in ((1, 2), (0, 2)))
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         self.projection.show(shown, "What arrives at the pixels. Grey is zero.")
-        self.crop.show(
-            picture[top:bottom, left:right],
-            f"Where it comes from: rows {top}–{bottom - 1}, columns {left}–{right - 1}.",
-        )
+        place = f"rows {top}–{bottom - 1}, columns {left}–{right - 1}"
+        self.crop.show(picture[top:bottom, left:right], f"Where it comes from: {place}.")
         self.detail.show(shown[top:bottom, left:right])

@@ -1,5 +1,6 @@
 """`explore.dreamer`: let a network dream, watch it, and stop it."""
 
+import contextlib
 import html
 import math
 import time
@@ -57,19 +58,14 @@ class Dreamer(Explorer):
     """DeepDream with controls: choose what the network is to see more of, watch it appear, and stop it when you like.
 
     The picture is that of `dream.deep_dream(model, picture, objective, octaves=…, steps=…, step=…)`, whose objective is
-    the chosen layer or `(layer, channel)`, and all else as it is there by default. It is shown as it grows, then beside
-    the photograph and wiped over it, with the objective before and after. A stopped dream is kept as it is. The first
-    two octaves are dreamt at once, which takes some seconds, the others with the button, or with
-    `explorer.work.begin.click(); explorer.work.wait()`.
+    the chosen layer or `(layer, channel)`. It is shown as it grows, then beside the photograph and wiped over it, with
+    the objective before and after. A stopped dream is kept as it is. The first two octaves are dreamt at once, which
+    takes some seconds, the others with the button, or with `explorer.work.begin.click(); explorer.work.wait()`.
 
-    Args:
-        model: as for `explore.layers`, of fixed size or not: a network of fixed size dreams on pictures of its size,
-            another one on 256 × 256 pixels. None for VGG19.
-        pictures: as for `explore.layers`; with values from 0 to 255.
-        layer: the layer to begin with, as for `explore.layers`; what comes before the first weights is not offered.
-
-    Raises:
-        ValueError: a network that takes other inputs, an unknown layer, `pictures` that cannot be read or dreamt.
+    Args, raises: as `explore.layers`, but
+        model: one of free size dreams on 256 × 256 pixels; None for VGG19.
+        pictures: with values from 0 to 255.
+        layer: what comes before the first weights is not offered.
     """
 
     def __init__(self, model=None, *, pictures=None, layer=None):
@@ -77,19 +73,20 @@ class Dreamer(Explorer):
             model, layer = models.load("vgg19", size="any"), layer or "block5_conv2"
         self.model, self.gallery, self.cache = model, Gallery(model, pictures, SIZE), Cache()
         self.maps = Activations(model, self.gallery, self.cache)
-        learned = _learned(model)
+        calls = trace(model).calls  # what comes before the first weights only prepares the picture
+        first = next((index for index, call in enumerate(calls) if getattr(call.operation, "weights", ())), 0)
+        learned = {call.name for call in calls[first:]}
         shapes = {name: shape for name, shape in self.maps.shapes.items() if name in learned}
         fitting = 1 + int(math.log(max(min(self.gallery.shape[:2]) / SMALLEST, 1), SCALE))
         self.chooser = Chooser(self.gallery)
         self.layer = layer_menu(shapes, layer, self.gallery.shape[0], 16)
         self.what = widgets.ToggleButtons(options=[WHOLE, ONE], description="More of", style={"button_width": "auto"})
         self.channel = Number("Channel")
-        slider = widgets.IntSlider
-        self.octaves = labelled(slider, "Octaves (sizes)", value=min(fitting, 4), min=1, max=8)
-        self.steps = labelled(slider, "Steps in each", value=10, min=1, max=40)
+        self.octaves = labelled(widgets.IntSlider, "Octaves (sizes)", value=min(fitting, 4), min=1, max=8)
+        self.steps = labelled(widgets.IntSlider, "Steps in each", value=10, min=1, max=40)
         self.step = labelled(widgets.FloatSlider, "Step size", value=1, min=0.25, max=5, step=0.25)
         self.work = Background("Dream", icon="magic")
-        self.wipe = labelled(slider, "Wipe", value=50)
+        self.wipe = labelled(widgets.IntSlider, "Wipe", value=50)
         self.words = widgets.HTML()
         width = max(Panel().width, min(self.gallery.shape[1], SIZE))
         self.before, self.after, self.both = Panel(width=width), Panel(width=width), Panel(width=width)
@@ -124,11 +121,10 @@ class Dreamer(Explorer):
 
     def begin(self):
         """Dream the first octaves, so that there is something to see at once, also where no kernel runs."""
-        steps = self.work_steps()
-        for done, *_ in steps:
-            if done == AT_ONCE * self.steps.value:
-                break
-        steps.close()
+        with contextlib.closing(self.work_steps()) as steps:
+            for done, *_ in steps:
+                if done == AT_ONCE * self.steps.value:
+                    break
 
     def work_steps(self):
         """The work of the button: a step at a time, shown as it goes. What is there when it is stopped is kept."""
@@ -143,7 +139,6 @@ class Dreamer(Explorer):
         self.words.value = html.escape(f"Dreaming of more of {settings}.")
         yield 0, total, "compiling, which happens once for each layer …"
         before, shown, done = dream.measure(self.model, photograph, settings.objective), 0, 0
-        picture = photograph
         try:
             for frame in frames:
                 done = frame.octave * settings.steps + frame.step
@@ -163,10 +158,10 @@ class Dreamer(Explorer):
         self.channel.layout.display = "" if self.what.value == ONE else "none"
         self.wipe.layout.display = "" if found else "none"
         self.before.show(photograph, f"Before: {self.chooser.value}.")
+        words = f"Press Dream to see more of {self.settings}: {self.octaves.value * self.steps.value} steps."
         if found is None:
             self.after.hide()
             self.both.hide()
-            words = f"Press Dream to see more of {self.settings}: {self.octaves.value * self.steps.value} steps."
         else:
             picture = as_pixels(found.picture)
             steps = f" {found.done} of {found.total} steps" if found.done < found.total else ""
@@ -192,18 +187,10 @@ class Dreamer(Explorer):
         return f"{settings.name} · more of {settings} · {steps}"
 
 
-def _learned(model):
-    """Names of the layers from the first weights on; what comes before only prepares the picture."""
-    calls = trace(model).calls
-    first = next((index for index, call in enumerate(calls) if getattr(call.operation, "weights", ())), 0)
-    return {call.name for call in calls[first:]}
-
-
 def wiped(before, after, percent):
     """The left `percent` of the width of one picture and the rest of another `(H, W, 3)`, with a line between them."""
-    width = before.shape[1]
-    middle = round(width * percent / 100)
+    middle = round(before.shape[1] * percent / 100)
     picture = np.concatenate([before[:, :middle], after[:, middle:]], axis=1)
-    if 0 < middle < width:
-        picture[:, max(middle - 1, 0) : middle + 1] = MARK
+    if 0 < middle < before.shape[1]:
+        picture[:, middle - 1 : middle + 1] = MARK
     return picture

@@ -1,9 +1,8 @@
 """Interactive explorers for JupyterLab, Notebook 7, VS Code, Voilà and Colab: move a control and see what changes.
 
-Each of these makes a widget, which shows itself as the last line of a cell. Everything also works on one's own
-picture: *Your own picture* opens a file, and on a phone or tablet also the camera, because the browser offers it there.
-(Core ipywidgets have no camera of their own.) What was computed once is kept, within a fixed amount of memory. Where no
-kernel runs, on GitHub or in an exported page, a still picture stands in for the explorer.
+Each of these makes a widget, which shows itself as the last line of a cell. *Your own picture* opens a file, and on a
+phone or tablet the camera. What was computed once is kept, within a fixed amount of memory. Where no kernel runs, on
+GitHub or in an exported page, a still picture stands in for the explorer.
 """
 
 from .deconvolution import Deconvolution as deconvolution

@@ -26,19 +26,14 @@ WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-end", "overflow": "visi
 # Arrays into pictures
 
 
-def scale(values, signed):
-    """`(cmap, limits)` for `images.colorize`, as `plots` has them; what is not `signed` starts at zero."""
-    return colour.scale(values, signed, from_zero=True)
-
-
 def painted(values, signed):
-    """The colours of a map `(h, w)` on its own `scale`: `(h, w, 3)` uint8."""
-    return images.colorize(values, *scale(values, signed))
+    """The colours of a map `(h, w)` on a scale of its own, from zero or around it: `(h, w, 3)` uint8."""
+    return images.colorize(values, *colour.scale(values, signed, from_zero=True))
 
 
 def overlaid(picture, values, signed):
-    """A map laid over its picture `(H, W, 3)` uint8, with the colours that `painted` gives it."""
-    return images.overlay(picture, values, 0.5, *scale(values, signed))
+    """A map laid over its picture `(H, W, 3)` uint8, with the colours of `painted`, which fade where it is weak."""
+    return images.overlay(picture, values, 0.8, *colour.scale(values, signed, from_zero=True), fade=True)
 
 
 def font(size):
@@ -47,42 +42,29 @@ def font(size):
 
 
 def enlarged(pixels, width=None):
-    """A small picture `width` pixels wide, by default those of a panel; one that is not smaller as it is.
-
-    Its pixels stay visible, unless they are so nearly of the size of those on the page that they would come out uneven.
-    """
+    """A small picture `width` pixels wide, by default those of a panel; one that is not smaller as it is."""
     width, before = width or WIDTH, pixels.shape[1]
     if before >= width:
         return pixels
     size = max(1, round(pixels.shape[0] * width / before)), width
-    return images.resize(pixels, size, "nearest" if 2 * before <= width else "bicubic")
+    return images.resize(pixels, size, "nearest" if 2 * before <= width else "bicubic")  # even, or smooth
 
 
 def marked(pixels, box, shape=None, colour=MARK, edge=(0, 0, 0)):
-    """The picture with a frame around a box; a copy.
+    """A copy of the picture with a frame around the box `(top, left, bottom, right)`, ends excluded.
 
-    Args:
-        pixels: `(H, W, 3)` uint8, or `(H, W)` with `colour` and `edge` to match.
-        box: `(top, left, bottom, right)`, ends excluded. What lies outside the picture is cut off.
-        shape: `(height, width)` of the grid that the box counts in, a map of which `pixels` is an enlarged picture;
-            None for pixels.
-        colour, edge: of the frame and of the lines on both of its sides, which are seen on light and on dark.
+    pixels: `(H, W, 3)` uint8, or `(H, W)` with `colour` and `edge` to match, the colours of the frame and of its sides.
+    shape: `(height, width)` of the grid that the box counts in, a map that `pixels` shows enlarged; None for pixels.
     """
-    height, width = pixels.shape[:2]
-    rows, columns = (height, width) if shape is None else shape
-    top, bottom = _within(box[0] * height / rows, box[2] * height / rows, height)
-    left, right = _within(box[1] * width / columns, box[3] * width / columns, width)
+    sides = np.array(pixels.shape[:2])
+    first, last = np.rint(np.reshape(box, (2, 2)) * sides / (sides if shape is None else shape)).astype(int)
+    top, left = first = np.clip(first, 3, sides - 4)  # with room for the frame
+    bottom, right = np.clip(last, first + 1, sides - 3)
     picture = Image.fromarray(pixels)  # a copy
     draw = ImageDraw.Draw(picture)
     draw.rectangle((left - 3, top - 3, right + 2, bottom + 2), outline=edge, width=4)
     draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=colour, width=2)
     return np.array(picture)
-
-
-def _within(first, last, length):
-    """Whole first and last pixel (excluded) of a side, with room for a frame around it."""
-    first = min(max(round(first), 3), length - 4)
-    return first, min(max(round(last), first + 1), length - 3)
 
 
 # Parts of the page
@@ -119,11 +101,7 @@ def text(content, kind="status"):
 
 
 class Panel(widgets.VBox):
-    """A picture under a caption.
-
-    `pixels` is the array that was shown last; `caption` its text; `image.value` is what the page gets. `width` is that
-    on the page, in pixels; None: `WIDTH`.
-    """
+    """A picture under a caption, `width` pixels wide on the page (None: `WIDTH`). `pixels` is what was shown last."""
 
     def __init__(self, caption="", width=None):
         self.caption, self.width = caption, width or WIDTH
@@ -135,13 +113,8 @@ class Panel(widgets.VBox):
         super().__init__([self.heading, self.image], layout=layout)
 
     def show(self, pixels, caption=None, palette=None):
-        """Put a picture on the page, `(H, W, 3)` uint8, enlarged to the width of the panel if it is smaller.
-
-        With a `palette`, `(N, 3)` uint8, `pixels` are the numbers `(H, W)` of its colours, which makes large pictures
-        several times quicker to send. A caption of None leaves it as it was.
-        """
-        if caption is not None:
-            self.caption = caption
+        """Put a picture `(H, W, 3)` on the page, or quicker: `(H, W)` numbers of the colours of a palette `(N, 3)`."""
+        self.caption = self.caption if caption is None else caption
         self.heading.value = f'<div style="line-height: 1.3">{html.escape(self.caption)}</div>'
         if not (np.array_equal(pixels, self.pixels) and np.array_equal(palette, self.palette)):
             picture, file = Image.fromarray(enlarged(pixels, self.width)), io.BytesIO()
@@ -167,11 +140,7 @@ class Panel(widgets.VBox):
 
 
 class Number(widgets.HBox):
-    """A whole number from 0, by a slider or typed into the field beside it.
-
-    live: whether the number changes while the slider moves. Only for what takes far less than 100 ms.
-    typed: label of the field.
-    """
+    """A whole number from 0, by a slider (`live`: also while it moves) or in the field beside it, labelled `typed`."""
 
     def __init__(self, label, high=0, value=0, live=True, typed=None):
         typed = typed or f"{label} number"
@@ -201,17 +170,14 @@ class Number(widgets.HBox):
 class Chooser(widgets.HBox):
     """A menu of the pictures of a `Gallery`, and a button to bring along one's own.
 
-    Core ipywidgets have no camera. The button accepts pictures only, and so a phone or tablet offers its camera there.
-    The kernel hears of a file when all of it has arrived. Until then the page tells it: it writes the number of files
-    that are on their way on the button, behind the description.
+    The button accepts pictures only, and so a phone or tablet offers its camera there. The kernel hears of a file when
+    all of it has arrived; until then the page writes the number of files on their way behind the words of the button.
     """
 
     def __init__(self, gallery, first=None):
         self.gallery = gallery
         self.menu = labelled(widgets.Dropdown, "Picture", options=gallery.names, value=first or gallery.first())
-        self.upload = widgets.FileUpload(
-            accept="image/*", description="Your own picture · on its way:", layout={"width": "auto"}
-        )
+        self.upload = widgets.FileUpload(accept="image/*", description="Your own picture", layout={"width": "auto"})
         super().__init__([self.menu, self.upload], layout=WRAPPED)
 
     @property
@@ -220,10 +186,7 @@ class Chooser(widgets.HBox):
         return self.menu.value
 
     def take(self):
-        """Put what was brought along into the gallery and the menu, choose it, and return what there is to say of it.
-
-        Raises a `ValueError` if it cannot be used. Then nothing has changed.
-        """
+        """Put what was brought along into the gallery and choose it; what there is to say of it. Or `ValueError`."""
         value, note = self.upload.value, ""
         is_dict = isinstance(value, dict)  # name → file in ipywidgets 7; a tuple of files in 8
         try:
@@ -245,14 +208,9 @@ class Chooser(widgets.HBox):
 class Explorer(widgets.VBox):
     """Controls above, pictures below, and between them a line that says what is going on or what went wrong.
 
-    A subclass makes its controls and panels, hands them to `super().__init__`, calls `listen` for each control and at
-    last `start`. It defines `refresh`, which brings all panels up to date with all controls, and `summary`: what is
-    shown, in one line, for the picture without a kernel.
-
-    Args:
-        name: of the function that made it, such as `"layers"`.
-        controls: widgets, from top to bottom.
-        rows: of what is shown: a list of lists of `Panel` and other widgets.
+    A subclass hands its `name`, its controls from top to bottom, and rows of panels (a list of lists) to
+    `super().__init__`, calls `listen` for each control and at last `start`. It defines `refresh`, which brings all
+    panels up to date with all controls, and `summary`: what is shown, in one line, for the picture without a kernel.
     """
 
     def __init__(self, name, controls, rows):
@@ -268,14 +226,10 @@ class Explorer(widgets.VBox):
         self._is_working = False
 
     def listen(self, *controls, prepare=None, trait="value"):
-        """When a reader changes a control, or presses it: call `prepare(change)` if given, then `refresh()`, once.
-
-        What `prepare` changes itself, in other controls too, starts nothing more. Every exception ends up in words on
-        the page, and the controls stay usable.
-        """
+        """When a reader changes a control, or presses it: call `prepare(change)` if given, then `refresh()`, once."""
 
         def changed(change):
-            if not self._is_working:
+            if not self._is_working:  # as it is when `prepare` changes other controls
                 with self.working():
                     if prepare:
                         prepare(change)
@@ -340,7 +294,7 @@ class Explorer(widgets.VBox):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         rows = [[part for one in shown for part in parts(one) if isinstance(part, Panel)] for shown in self.rows]
         rows = [[panel for panel in panels if panel.is_shown] for panels in rows]
-        picture = composed(f"explore.{self.name} · {self.summary()}", [panels for panels in rows if panels])
+        picture = composed(f"explore.{self.name} · {self.summary()}", list(filter(None, rows)))
         mime, content = figure.encoded(Image.fromarray(picture))
         still = base64.b64encode(content).decode()
         return {"application/vnd.jupyter.widget-view+json": view, mime: still, "text/plain": repr(self)}

@@ -1,6 +1,7 @@
 """What the explorers compute with, free of widgets: pictures for a network, its activations, a bounded memory."""
 
 import io
+import itertools
 from collections import OrderedDict
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Cache:
 
     def get(self, key, build):
         """What is kept under `key`; else `build()`, which is kept from now on."""
-        if key not in self._kept:
+        if key not in self:
             value = build()
             self.put(key, value)
             return value
@@ -64,16 +65,12 @@ def _bytes(value):
 class Gallery:
     """Pictures by name, each as a network takes it: `gallery[name]` is `(H, W, C)` float32.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        pictures: None for the bundled photographs (for a network of 28 × 28 × 1 the first of each bundled digit); a
-            folder; a dict name → picture, a list of pictures, or one picture. A picture is the name of a bundled
-            photograph, anything that `images.load` reads, or an array of the network's own shape, which is taken as
-            it is.
-        size: side of the pictures for a network that takes any size.
-
-    Raises:
-        ValueError: a network without such an input, or of other than 1 or 3 channels without `pictures` of its shape.
+    model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+    pictures: None for the bundled photographs (for a network of 28 × 28 × 1 the first of each bundled digit); a folder;
+        a dict name → picture, a list of pictures, or one picture. A picture is the name of a bundled photograph,
+        anything that `images.load` reads, or an array of the network's own shape, as it is.
+    size: side of the pictures for a network that takes any size.
+    ValueError: a network without such an input, or of other than 1 or 3 channels without `pictures` of its shape.
     """
 
     def __init__(self, model, pictures=None, size=FREE_SIZE):
@@ -109,11 +106,8 @@ class Gallery:
 
     def _free(self, name):
         """The name, or where another picture has it the same with a number."""
-        taken, number = name, 1
-        while taken in self._pictures:
-            number += 1
-            taken = f"{name} ({number})"
-        return taken
+        others = (f"{name} ({number})" for number in itertools.count(2))
+        return next(free for free in itertools.chain([name], others) if free not in self._pictures)
 
     def _as_input(self, source):
         """A picture `(H, W, C)` float32 of the shape that the network takes, cut like `images.batch` does."""
@@ -146,16 +140,13 @@ class Gallery:
         return as_pixels(self._pictures[name])
 
     def add(self, file_name, content):
-        """Take in the bytes of a file that somebody brings along, by its name, with a number if that is taken.
+        """Take in the bytes of a file: what it is called, and a sentence on what was changed in it, or "".
 
-        Returns `(name, note)`: what the picture is called, and a sentence on what was changed in it, or "". Raises a
         `ValueError` for what is too large, not a picture, damaged or empty: in words, beginning with the file's name.
         """
+        size, most = (round(count / 1e6) for count in (len(content), LARGEST_FILE))
         if len(content) >= LARGEST_FILE:
-            raise ValueError(
-                f"{file_name} has {len(content) / 1e6:.0f} MB; files below {LARGEST_FILE / 1e6:.0f} MB are read. Scale "
-                "the picture down first."
-            )
+            raise ValueError(f"{file_name} has {size} MB; files below {most} MB are read. Scale it down first.")
         try:
             picture = self._as_input(bytes(content))
         except ValueError as error:
@@ -186,14 +177,12 @@ def _files(folder):
     suffixes = {suffix for suffix, format in Image.registered_extensions().items() if format in images.FORMATS}
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
     if not 0 < len(found) <= MOST:
-        raise ValueError(
-            f"{folder} holds {len(found)} picture files; give a folder with 1 to {MOST}, or a list of some."
-        )
+        raise ValueError(f"{folder} holds {len(found)} picture files; give one with 1 to {MOST}, or a list of some.")
     return found
 
 
 def as_pixels(picture):
-    """A network's input `(H, W, C)` as `(H, W, 3)` uint8. Values that are not 0..255 are stretched to that range."""
+    """A network's input `(H, W, C)` as `(H, W, 3)` uint8, from its black to its white."""
     low, high = black_and_white(picture)
     picture = np.rint((np.asarray(picture, np.float32) - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
     return picture if picture.shape[2] == 3 else picture[..., :1].repeat(3, axis=2)

@@ -13,11 +13,11 @@ from ..attribution import cam, gradients, perturbation, relevance
 from ..pictures import colour, images
 from ..submodels import engine
 from .background import Background
-from .classes import Classes, ClassExplorer, percent
-from .frame import Panel, labelled, row, scale, short, text, told
+from .classes import ClassExplorer, classes_of, percent
+from .frame import Panel, labelled, row, short, text, told
 from .gallery import Gallery
 
-NONE = "–"
+NONE, COMPUTE = "–", "Compute what is missing"
 PERCENTILE = 99.5  # of the magnitudes is where colours end, so that one pixel does not make all others pale
 BLANK = 235  # grey in place of a map that is not there
 
@@ -65,51 +65,38 @@ class Heatmaps(ClassExplorer):
     """Ask several attribution methods the same question: which pixels made it this class, and what did that cost?
 
     Up to six maps side by side, signed or as magnitudes, on one scale or each on its own, alone or over the photograph.
-    Above each is how often the network was run and how long that took. What takes a few passes is there at once; what
-    takes many is computed when *Compute what is missing* is pressed. A method that does not work for the network says
-    why.
+    Above each is how often the network was run and how long that took. What takes a few passes is there at once, what
+    takes many after *Compute what is missing*. A method that does not work for the network says why.
 
-    Args:
-        model: as for `explore.layers`; None for EfficientNet-Lite0. Of a network that ends in one sigmoid both answers
-            can be explained.
-        pictures: as for `explore.layers`.
-        methods: names from the menus, up to six, such as `["SmoothGrad", "occlusion"]`: these are all computed before
-            the function returns. None: six that take a few passes.
-        labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
-
-    Raises:
-        ValueError: a network that takes other inputs, an unknown method, more than six, `pictures` that cannot be
-            read, or another number of labels than of classes.
+    model, pictures: as for `explore.layers`. Of a network that ends in one sigmoid both answers can be explained.
+    methods: names from the menus, up to six, such as `["SmoothGrad", "occlusion"]`: these are all computed before the
+        function returns. None: six that take a few passes.
+    labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
+    ValueError: a network that takes other inputs, an unknown method, more than six, `pictures` that cannot be read, or
+        another number of labels than of classes.
     """
 
     def __init__(self, model=None, *, pictures=None, methods=None, labels=None):
-        wanted = FIRST if methods is None else methods
-        chosen = [checks.choose(name, list(METHODS), "method") for name in wanted]
+        chosen = [checks.choose(name, list(METHODS), "method") for name in (FIRST if methods is None else methods)]
         if len(chosen) > len(FIRST):
             raise ValueError(f"methods: {len(chosen)} are too many; up to {len(FIRST)} are compared.")
         model = models.load() if model is None else model
         gallery, self._has_run = Gallery(model, pictures), set()
-        try:
-            classes = Classes(model, labels)
-        except ValueError:  # each method will say for itself what it makes of that
-            if labels is not None:
-                raise
-            classes = None
+        classes = classes_of(model, labels)  # if there are none, each method will say for itself what it makes of that
         values = [("signed: red for the class, blue against it", False), ("magnitude where the papers show it", True)]
         self.values = labelled(widgets.Dropdown, "Values", "400px", options=values)
         self.shared = widgets.Checkbox(description="One scale for all", indent=False)
         self.laid = widgets.Checkbox(description="Over the photograph", indent=False)
-        self.computing = Background("Compute what is missing")
+        self.computing = Background(COMPUTE)
         chosen += [NONE] * (len(FIRST) - len(chosen))
         self.photo, self.panels = Panel(), [Panel() for _ in chosen]
         options = {"width": f"{self.photo.width}px", "options": [NONE, *METHODS]}
-        self.menus = [
-            labelled(widgets.Dropdown, f"Map {place}", value=name, **options) for place, name in enumerate(chosen, 1)
-        ]
+        names = enumerate(chosen, 1)
+        self.menus = [labelled(widgets.Dropdown, f"Map {place}", value=name, **options) for place, name in names]
         self.about = widgets.HTML()
         controls = [row(self.values, self.shared, self.laid), self.computing, self.about]
-        both = zip(self.menus, self.panels, strict=True)
-        maps = [widgets.VBox(pair, layout={"overflow": "visible"}) for pair in both]
+        pairs = zip(self.menus, self.panels, strict=True)
+        maps = [widgets.VBox(pair, layout={"overflow": "visible"}) for pair in pairs]
         super().__init__("heatmaps", model, gallery, classes, controls, [[self.photo, *maps[:3]], maps[3:]])
         self.listen(self.values, self.shared, self.laid, *self.menus)
         self.computing.attach(self, self.compute_missing)
@@ -185,24 +172,21 @@ class Heatmaps(ClassExplorer):
             elif menu.value in drawable:
                 self._show_map(panel, menu.value, drawable[menu.value], ends[menu.value])
             else:
-                self._show_nothing(panel, menu.value)
+                found = self.result(menu.value)
+                why = f"not possible here. {found.words}" if found else f"takes many passes. Press “{COMPUTE}”."
+                panel.show(np.full((*self.gallery.shape[:2], 3), BLANK, np.uint8), f"{menu.value}: {why}")
         self.about.value = self._about()
 
     def _show_map(self, panel, name, values, end):
         signed = bool(values.min() < 0)
-        cmap, limits = scale(np.float32([-end if signed else 0, end]), signed)
+        cmap, limits = colour.scale(np.float32([-end if signed else 0, end]), signed)
         if self.laid.value:
-            pixels = images.overlay(self.gallery.shown(self.chooser.value), values, 0.6, cmap, limits)
+            pixels = images.overlay(self.gallery.shown(self.chooser.value), values, 0.8, cmap, limits, fade=True)
         else:
             pixels = images.colorize(values, cmap, limits)
         less = " (less its mean)" if METHODS[name].from_mean else ""
         colours = f"Colours from {short(limits[0])} to {short(limits[1])}." if values.any() else "Zero everywhere."
         panel.show(pixels, f"{name}{less}: {self.result(name).words}. {colours}")
-
-    def _show_nothing(self, panel, name):
-        found = self.result(name)
-        why = f"not possible here. {found.words}" if found else "takes many passes. Press “Compute what is missing”."
-        panel.show(np.full((*self.gallery.shape[:2], 3), BLANK, np.uint8), f"{name}: {why}")
 
     def _about(self):
         """What is explained, in words."""
@@ -219,11 +203,7 @@ class Heatmaps(ClassExplorer):
 
 
 def reduced(values, method, as_magnitude=False):
-    """One number for each pixel, `(H, W)`, out of what a method gave.
-
-    Signed: the sum over a pixel's colours, so that the sum over the picture stays what it was. As a magnitude: the
-    largest of its colours, for a method whose authors show that.
-    """
+    """One number for each pixel, `(H, W)`: the sum over its colours, or the largest, where the authors show that."""
     if as_magnitude and method.is_magnitude:
         return np.abs(values).max(-1)
     values = values.sum(-1) if values.ndim == 3 else values

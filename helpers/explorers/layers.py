@@ -20,10 +20,9 @@ BEGIN = {"efficientnet_lite0": ("block3b_add", 27), "vgg19": ("block4_conv2", No
 
 
 def by_contrast(maps):
-    """Numbers of the channels of `(h, w, c)`, those first that vary most over the picture.
+    """Numbers of the channels of `(h, w, c)`, those first that vary most over the picture; of equal ones the largest.
 
-    The channels of the largest mean often say the same everywhere, which tells nothing about the picture. (Where
-    nothing varies, on maps of a single place, the largest come first.)
+    The channels of the largest mean often say the same everywhere, which tells nothing about the picture.
     """
     return np.lexsort((-np.abs(maps).mean((0, 1)), -maps.std((0, 1))))
 
@@ -38,26 +37,21 @@ class Strongest:
         """Whether the bundled pictures were looked at; one that came later takes one pass more."""
         return (self.gallery.names[0], layer) in self.cache
 
-    def _peaks(self, layer, count):
-        """`(N, count)` highest values of the channels in each picture, and their places, row × width + column."""
-        missing = [name for name in self.gallery.names if (name, layer) not in self.cache]
-        if missing:
-            find = units.strongest_places(self.model, layer, tuple(range(count)), 1)
-            scores, places, _ = engine.run(find, np.stack([self.gallery[name] for name in missing]), batch=8)
-            for name, *found in zip(missing, scores[..., 0], places[..., 0], strict=True):
-                self.cache.put((name, layer), found)
-        found = [self.cache.peek((name, layer)) for name in self.gallery.names]
-        return map(np.array, zip(*found, strict=True))
-
     def patches(self, layer, shape, channel):
         """The same patches as `units.top_patches` finds: a list of `(name of the picture, score, patch)`."""
-        scores, places = self._peaks(layer, shape[2])
+        missing = [name for name in self.gallery.names if (name, layer) not in self.cache]
+        if missing:
+            find = units.strongest_places(self.model, layer, tuple(range(shape[2])), 1)
+            scores, places, _ = engine.run(find, np.stack([self.gallery[name] for name in missing]), batch=8)
+            for name, *peaks in zip(missing, scores[..., 0], places[..., 0], strict=True):
+                self.cache.put((name, layer), peaks)
+        kept = [self.cache.peek((name, layer)) for name in self.gallery.names]
+        scores, places = (np.array(values)[:, channel] for values in zip(*kept, strict=True))
         found = []
-        for index in np.argsort(-scores[:, channel], kind="stable")[:PATCHES]:
-            name = self.gallery.names[index]
-            position = divmod(int(places[index, channel]), shape[1])
+        for index in np.argsort(-scores, kind="stable")[:PATCHES]:
+            name, position = self.gallery.names[index], divmod(int(places[index]), shape[1])
             box = units.patch_box(self.model, layer, position, self.gallery.shape[:2])
-            found.append((name, float(scores[index, channel]), units.cut(self.gallery.shown(name), box)))
+            found.append((name, float(scores[index]), units.cut(self.gallery.shown(name), box)))
         return found
 
 
@@ -70,10 +64,7 @@ def patch_sheet(patches):
 
 
 def layer_menu(shapes, layer, height, coarsest):
-    """A menu of layers `{name: (h, w, c)}`, of which `layer` is the first to be chosen.
-
-    None chooses the last whose places are at most `coarsest` pixels of a picture, of this `height`, apart.
-    """
+    """A menu of layers `{name: (h, w, c)}`; without a `layer` it begins with the last that is not too coarse."""
     fine = [name for name, shape in shapes.items() if coarsest * shape[0] >= height] or list(shapes)
     first = fine[-1] if layer is None else checks.choose(layer, list(shapes), "layer with a map")
     options = [(f"{name}: {' × '.join(map(str, shape))}", name) for name, shape in shapes.items()]
@@ -81,13 +72,9 @@ def layer_menu(shapes, layer, height, coarsest):
 
 
 class ChannelExplorer(Explorer):
-    """What explorers of one channel share: a picture, a layer, a channel, and the maps of the layer.
+    """What explorers of one channel share: a picture, a layer, a channel, and the maps of the layer."""
 
-    model, pictures: as for `Gallery`; None for the network that is `NETWORK`.
-    layer: the first to be shown; None for a deep one with a map that is not coarse yet.
-    """
-
-    NETWORK = "efficientnet_lite0"
+    NETWORK = "efficientnet_lite0"  # where no model is given
     LIVE = True  # whether a step of the channel is quick enough to be followed while its slider moves
 
     def __init__(self, name, model, pictures, layer, controls, rows):
@@ -171,19 +158,16 @@ class ChannelExplorer(Explorer):
 class Layers(ChannelExplorer):
     """Walk through the channels of a network: what does each layer see in a picture?
 
-    Shows the picture, the activation map of the channel, the map over the picture, numbers about it, all channels of
-    the layer in a mosaic, and on request the patches, out of all pictures, to which the channel answers most.
+    Shows the picture, the map of the channel, alone and over the picture, numbers about it, all channels of the layer
+    in a mosaic, and on request the patches, out of all pictures, to which the channel answers most.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)` of raw pixels; None for
-            EfficientNet-Lite0.
-        pictures: None for the bundled photographs (digits for a network of 28 × 28 × 1); a folder; a list of names of
-            bundled photographs, files, or anything else that `images.load` reads; or a dict name → picture. An array
-            of the network's own shape is taken as it is, of a file that is not as wide as high the middle.
-        layer: the layer to begin with, one of `submodels.layer_names(model, kind="spatial")`; None chooses one.
-
-    Raises:
-        ValueError: a network that takes other inputs, an unknown layer, or `pictures` that cannot be read.
+    model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)` of raw pixels; None for
+        EfficientNet-Lite0.
+    pictures: None for the bundled photographs (digits for a network of 28 × 28 × 1); a folder; a list of names of
+        bundled photographs, files, or anything else that `images.load` reads; or a dict name → picture. An array of the
+        network's own shape is taken as it is, of a file that is not as wide as high the middle.
+    layer: to begin with, one of `submodels.layer_names(model, kind="spatial")`; None chooses a deep one.
+    ValueError: a network that takes other inputs, an unknown layer, or `pictures` that cannot be read.
     """
 
     def __init__(self, model=None, *, pictures=None, layer=None):
@@ -208,9 +192,9 @@ class Layers(ChannelExplorer):
 
     def find_patches(self, change=None):
         """Look through all pictures for the strongest patches of every channel of the layer."""
-        count = len(self.gallery.names)
-        with self.busy(f"Looking through {count} pictures for all channels of {self.layer.value}, once …"):
-            self.strongest.patches(self.layer.value, self.shape, self.channel.value)
+        layer, count = self.layer.value, len(self.gallery.names)
+        with self.busy(f"Looking through {count} pictures for all channels of {layer}, once …"):
+            self.strongest.patches(layer, self.shape, self.channel.value)
 
     def refresh(self):
         maps, channel = self.layer_maps(), self.channel.value
@@ -226,12 +210,13 @@ class Layers(ChannelExplorer):
         self.overlay.show(overlaid(enlarged(picture, self.overlay.width), values, signed))
         self._show_patches()
         self._show_mosaic(maps, signed)
-        self._name_buttons(order)
+        for place, lively in enumerate(self.buttons):
+            lively.layout.display = "" if place < len(order) else "none"
+            lively.description = f"channel {order[place]}" if place < len(order) else "none"
 
     def _show_patches(self):
         if not self.strongest.is_ready(self.layer.value):
-            self.patches.hide()
-            return
+            return self.patches.hide()
         found = self.strongest.patches(self.layer.value, self.shape, self.channel.value)
         names, scores, patches = zip(*found, strict=True)
         caption = f"Strongest patches: {', '.join(names)}."
@@ -243,15 +228,8 @@ class Layers(ChannelExplorer):
         channel, shared = self.channel.value, self.shared.value
         key = "mosaic", self.chooser.value, self.layer.value, shared
         canvas = self.cache.get(key, lambda: mosaic.draw(maps, signed, shared))
-        scale = "on one scale" if shared else "each on its own scale"
-        self.mosaic.show(
-            mosaic.framed(canvas, maps.shape, channel),
-            f"All {maps.shape[2]} channels of {self.layer.value}, {scale}. The number of a channel is that of its row "
-            f"plus that of its column. Frame: channel {channel}.",
-            mosaic.palette(signed),
+        caption = (
+            f"All {maps.shape[2]} channels of {self.layer.value}, {'on one' if shared else 'each on its own'} scale. "
+            f"The number of a channel is that of its row plus that of its column. Frame: channel {channel}."
         )
-
-    def _name_buttons(self, order):
-        for place, lively in enumerate(self.buttons):
-            lively.layout.display = "" if place < len(order) else "none"
-            lively.description = f"channel {order[place]}" if place < len(order) else "none"
+        self.mosaic.show(mosaic.framed(canvas, maps.shape, channel), caption, mosaic.palette(signed))

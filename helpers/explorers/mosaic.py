@@ -1,6 +1,5 @@
 """All channels of a layer in one picture, with numbers at its edges, drawn in the colours of a palette."""
 
-import math
 from typing import NamedTuple
 
 import matplotlib
@@ -46,15 +45,10 @@ def palette(signed):
 
 
 def draw(maps, signed, shared=False):
-    """The maps `(h, w, c)` as `(H, 928)` uint8: numbers of colours of the `palette`.
-
-    signed: whether zero is in the middle of the colours, or at their beginning.
-    shared: True: one scale for all, to see who speaks loudest. False: each has its own, to see what each says.
-    """
+    """The maps `(h, w, c)` as `(H, 928)` colours of the `palette`: on one scale (`shared`), or each its own."""
     mosaic = Mosaic.of(maps.shape)
-    size = mosaic.height, mosaic.width
     is_small = 2 * maps.shape[1] <= mosaic.width  # then its pixels can be shown; otherwise they would differ in width
-    tiles = images.resize(maps, size, "nearest" if is_small else "bilinear")
+    tiles = images.resize(maps, (mosaic.height, mosaic.width), "nearest" if is_small else "bilinear")
     shares = colour.shares(tiles, None if shared else (0, 1))
     shades = np.rint((SHADES - 1) * ((shares + 1) / 2 if signed else shares)).astype(np.uint8)
     # Grey between the tiles: in signed maps white is zero.
@@ -63,19 +57,15 @@ def draw(maps, signed, shared=False):
     canvas[TOP:, LEFT : LEFT + drawn.shape[1]] = drawn
     top, _, _, right = mosaic.box(mosaic.channels - 1)
     canvas[top:, right:] = WHITE
-    return _numbered(canvas, mosaic)
-
-
-def _numbered(canvas, mosaic):
-    """With the first channel of each row on the left, and what to add to it above."""
+    # The first channel of each row stands on the left, and what to add to it above.
     picture = Image.fromarray(canvas)
     write = ImageDraw.Draw(picture)
     for column in range(min(mosaic.columns, mosaic.channels)):
         _, left, _, right = mosaic.box(column)
         write.text(((left + right) / 2, TOP - 4), f"{column}", BLACK, font_size=11, anchor="ms")
-    for row in range(math.ceil(mosaic.channels / mosaic.columns)):
-        top, _, bottom, _ = mosaic.box(row * mosaic.columns)
-        write.text((LEFT - 5, (top + bottom) / 2), f"{row * mosaic.columns}", BLACK, font_size=11, anchor="rm")
+    for first in range(0, mosaic.channels, mosaic.columns):
+        top, _, bottom, _ = mosaic.box(first)
+        write.text((LEFT - 5, (top + bottom) / 2), f"{first}", BLACK, font_size=11, anchor="rm")
     return np.array(picture)
 
 

@@ -35,14 +35,8 @@ class Occluder(ClassExplorer):
     chosen class falls: `perturbation.occlusion(model, picture, class, patch=…, fill=…)`. So does
     `explorer.mapping.begin.click(); explorer.mapping.wait()`.
 
-    Args:
-        model: as for `explore.layers`, of classes; None for EfficientNet-Lite0.
-        pictures: as for `explore.layers`.
-        labels: names of the classes, in the order of the outputs; None for those of `models.decode`.
-
-    Raises:
-        ValueError: a network that takes other inputs, or puts out something else than one number for each class;
-            `pictures` that cannot be read; another number of labels than of classes.
+    model, pictures, labels, errors: as for `explore.heatmaps`; `ValueError` also for a network that puts out something
+        else than one number for each class.
     """
 
     def __init__(self, model=None, *, pictures=None, labels=None):
@@ -83,8 +77,7 @@ class Occluder(ClassExplorer):
         """What the patch shows, as `perturbation.occlusion` takes it: a word, or a number."""
         if self.fill.value not in ("black", "grey"):
             return self.fill.value
-        # The units of the network's input need not be 0 … 255.
-        low, high = black_and_white(self.gallery[self.chooser.value])
+        low, high = black_and_white(self.gallery[self.chooser.value])  # the network's input need not be 0 … 255
         return low + (self.grey.value if self.fill.value == "grey" else 0) * (high - low) / 255
 
     def _task(self):
@@ -129,11 +122,10 @@ class Occluder(ClassExplorer):
         values = self.occlusion_map()
         if values is not None and not np.isnan(values).any():
             return
-        windows, task = self.windows, self._task()
+        windows, task, done = self.windows, self._task(), 0
         total = 1 + len(windows.tops) * len(windows.lefts)
         outputs = np.full((total, self.classes.outputs), np.nan, np.float32)
         self.cache.put(self._sweep_key, outputs)
-        done = 0
         for _, found in occlusion.sweep(task, windows, self._fill()[None], 0, also=("outputs",)):
             (rows,) = keras.tree.flatten(found)
             outputs[done : done + len(rows)] = rows
@@ -165,27 +157,22 @@ class Occluder(ClassExplorer):
         return marked(enlarged(pixels, self.photo.width), self.box, self.gallery.shape[:2])
 
     def _show_map(self):
+        """The map alone and over the picture, with the picture, faint, where nothing is known yet."""
         values = self.occlusion_map()
         if values is None or np.isnan(values).all():
             self.map.hide()
             self.overlay.hide()
             return
         largest, name = np.nanmax(np.abs(values)), self.classes.names[self.target.value]
-        colours, laid = self._drawn(values)
-        self.map.show(
-            self._marked(colours),
-            f"Fall of the score of {name} when a place is covered. Red: it speaks for the class; blue: against it. "
-            f"Colours from {-largest:.3g} to {largest:.3g}.",
-        )
-        self.overlay.show(self._marked(laid))
-
-    def _drawn(self, values):
-        """The map alone and over the picture, `(H, W, 3)` each, with the picture, faint, where nothing is known yet."""
         known, photo = ~np.isnan(values), self.gallery.shown(self.chooser.value)
         faint = np.uint8(255 - UNKNOWN * (255 - photo.mean(2, keepdims=True))).repeat(3, 2)
         values = np.where(known, values, 0)
-        pictures = painted(values, True), overlaid(photo, values, True)
-        return [np.where(known[..., None], pixels, faint) for pixels in pictures]
+        caption = (
+            f"Fall of the score of {name} when a place is covered. Red: it speaks for the class; blue: against it. "
+            f"Colours from {-largest:.3g} to {largest:.3g}."
+        )
+        self.map.show(self._marked(np.where(known[..., None], painted(values, True), faint)), caption)
+        self.overlay.show(self._marked(np.where(known[..., None], overlaid(photo, values, True), faint)))
 
     def _tell(self, clean, now, before, after):
         """Write the numbers of the class."""
@@ -202,15 +189,11 @@ class Occluder(ClassExplorer):
         self.numbers.value = text(f"{self.classes.names[target]}: {words}")
 
     def summary(self):
-        side = self.patch.value
-        return f"{self.chooser.value} · patch of {side} × {side} pixels: {self.fill.label}"
+        return f"{self.chooser.value} · patch of {self.patch.label}: {self.fill.label}"
 
 
 def drawn_bars(rows, width, line=38):
-    """Probabilities before and now, two bars for each class: `(h, width, 3)` uint8.
-
-    rows: of `(name, before, now, is the chosen one)`.
-    """
+    """Two bars for each of the rows `(class, probability before, and now, is it the chosen one)`: `(h, width, 3)`."""
     canvas = Image.new("RGB", (width, 26 + line * len(rows)), "white")
     draw, own = ImageDraw.Draw(canvas), font(12)
     for left, colour, words in ((2, BEFORE, "whole picture"), (130, NOW, "with the patch")):

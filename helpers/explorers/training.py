@@ -2,6 +2,7 @@
 
 import html
 import math
+from functools import partial
 
 import ipywidgets as widgets
 import numpy as np
@@ -10,8 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw
 
 from .. import training
-from ..pictures import images, plots
-from .frame import MARK, Chooser, Explorer, Panel, labelled, row, scale
+from ..pictures import colour, images, plots
+from ..submodels.graph import trace
+from .classes import classes_of
+from .frame import MARK, Chooser, Explorer, Panel, labelled, row
 from .gallery import Cache, Gallery
 
 SMALL, SHEET, WIDE = 160, 368, 912  # pixels: widths of the panels
@@ -23,14 +26,13 @@ class Film:
     """Filters or maps through time, on a scale that stays the same, so that one sees them grow.
 
     values: `(T, N, h, w)`, or `(T, N, h, w, 3)` for filters on colours. Moments with NaN or infinity have no frame.
-    content: which filters or maps these are, in words.
-    notes: a sentence for each of the T moments.
+    content, notes: which filters or maps these are, in words, and a sentence for each of the T moments.
     columns: tiles in a row; None: nearly a square.
     """
 
     def __init__(self, values, content, notes, columns=None):
         self.values, self.content, self.notes = values, content, notes
-        self.columns = columns or _columns(values.shape[1])
+        self.columns = columns or math.ceil(math.sqrt(values.shape[1]))
         self.has_frame = np.isfinite(values).all(tuple(range(1, values.ndim)))
         known = values[self.has_frame]
         self.is_signed = bool((known < 0).any())
@@ -45,7 +47,7 @@ class Film:
         if shares.ndim == 4:
             tiles = np.rint(127.5 + 127.5 * shares).astype(np.uint8)
         else:
-            tiles = images.colorize(shares, *scale(np.ones(1), self.is_signed))
+            tiles = images.colorize(shares, *colour.scale(np.ones(1), self.is_signed, from_zero=True))
         height, width = _tile_size(tiles.shape[1:3], self.columns)
         rows, columns = np.arange(height) * tiles.shape[1] // height, np.arange(width) * tiles.shape[2] // width
         sheet = images.tile(tiles[:, rows[:, None], columns], self.columns, GAP)
@@ -65,7 +67,12 @@ def film_of_filters(kernels, layer):
     """The `Film` of the kernels `(T, kh, kw, cin, cout)` of a layer, laid out as `plots.filters` does."""
     inputs, outputs = kernels.shape[3:]
     title, side = f"Filters of {layer}", math.isqrt(MOST)
-    notes = [f"{title}: {growth}" for growth in _growth(kernels)]
+    sizes, moved = (np.sqrt((x**2).mean((1, 2, 3, 4))) for x in (kernels, kernels - kernels[0]))
+    notes = [
+        f"{title}: typical weight {size:.3g}, and since the first snapshot they have moved by "
+        f"{way / max(sizes[0], 1e-12):.0%} of their first size."
+        for size, way in zip(sizes, moved, strict=True)
+    ]
     are_coloured = inputs == 3 and outputs > 1
     if are_coloured or 1 in (inputs, outputs):
         each = kernels if are_coloured else kernels.reshape(*kernels.shape[:3], -1)
@@ -73,16 +80,16 @@ def film_of_filters(kernels, layer):
         return Film(np.moveaxis(each[..., chosen], -1, 1), f"{title}: {_named(chosen, each.shape[-1])}", notes)
     shown = kernels[:, :, :, :side, :side].transpose(0, 3, 4, 1, 2)
     rows, columns = shown.shape[1:3]
-    content = f"{title}: a row for each of the first {rows} of {inputs} inputs, a column for each of the first"
-    shown = shown.reshape(len(shown), -1, *shown.shape[3:])
-    return Film(shown, f"{content} {columns} of {outputs} outputs", notes, columns)
+    across = f"a column for each of the first {columns} of {outputs} outputs"
+    content = f"{title}: a row for each of the first {rows} of {inputs} inputs, {across}"
+    return Film(shown.reshape(len(shown), -1, *shown.shape[3:]), content, notes, columns)
 
 
 def film_of_maps(maps, layer):
     """The `Film` of the maps `(T, h, w, C)` of a layer."""
     chosen = _strongest(maps[-1])
     shown = maps[..., chosen]
-    size = _tile_size(shown.shape[1:3], _columns(len(chosen)))
+    size = _tile_size(shown.shape[1:3], math.ceil(math.sqrt(len(chosen))))
     if size[1] < shown.shape[2]:
         shown = np.stack([images.resize(moment, size) for moment in shown])
     notes = [
@@ -90,21 +97,6 @@ def film_of_maps(maps, layer):
         for moment in maps
     ]
     return Film(np.moveaxis(shown, -1, 1), f"Maps of {layer}: {_named(chosen, maps.shape[-1])}", notes)
-
-
-def _growth(kernels):
-    """For each moment, how large the kernels are and how far they have come, in words."""
-    sizes = np.sqrt((kernels**2).mean((1, 2, 3, 4)))
-    moved = np.sqrt(((kernels - kernels[0]) ** 2).mean((1, 2, 3, 4)))
-    return [
-        f"typical weight {size:.3g}, and since the first snapshot they have moved by {way / max(sizes[0], 1e-12):.0%} "
-        "of their first size."
-        for size, way in zip(sizes, moved, strict=True)
-    ]
-
-
-def _columns(count):
-    return math.ceil(math.sqrt(count))
 
 
 def _tile_size(shape, columns):
@@ -125,10 +117,7 @@ def _named(chosen, count):
 
 
 class Curves:
-    """The numbers of a training over its steps, drawn once; then only a marker moves.
-
-    lines: dict: name → a number for each of the `steps` of the snapshots, NaN where there is none.
-    """
+    """The numbers of a training over its steps, name → a number or NaN for each, drawn once; then a marker moves."""
 
     def __init__(self, lines, steps):
         figure = plots.curves(lines, steps, log=["x"], xlabel="training step", width=WIDE / 100)
@@ -164,26 +153,25 @@ class Training(Explorer):
     Shows, at the chosen step, the filters of a layer and its maps of a picture, on scales that stay the same over the
     whole training, so that one sees them grow; and all numbers that were kept, as curves. *Play* shows it as a film.
 
-    The first picture is the probe. Where the snapshots hold all the weights that a layer depends on, others can be
-    chosen and brought along: the network then runs again with the weights of each step.
+    The first picture is the probe. Where the snapshots hold all weights on the way to a layer, others can be chosen and
+    brought along: the network then runs again with the weights of each step. Where they hold all weights of a
+    classifier, it is told what it takes the picture for.
 
-    Args:
-        snapshots: a `training.Snapshots` that has been through `fit`. It is read only, and so is its model.
-        pictures: as for `explore.layers`; None for the bundled ones if the probe's values go to 255 (or there is no
-            probe), and else for the probe alone, since only you know how pictures are scaled for your network.
-
-    Raises:
-        ValueError: no snapshots, or none of a convolution or of maps; `pictures` that cannot be read, or that the
-            network cannot be run on because weights were not kept.
+    snapshots: a `training.Snapshots` that has been through `fit`. It is read only, and so is its model.
+    pictures: as for `explore.layers`; None for the bundled ones if the probe's values go to 255 (or there is no probe),
+        and else for the probe alone, since only you know how pictures are scaled for your network.
+    ValueError: no snapshots, or none of a convolution or of maps; `pictures` that cannot be read, or that the network
+        cannot be run on because weights were not kept.
     """
 
     def __init__(self, snapshots, *, pictures=None):
         self.snapshots, self.cache = snapshots, Cache()
         self.layers = _layers(snapshots)
         self.gallery = self._gallery(pictures)
+        self.classes, self.last = classes_of(snapshots.model), trace(snapshots.model).calls[-1].name
         self.lines, count = _lines(snapshots.logs), len(snapshots.steps)
         self.curves = Curves(self.lines, snapshots.steps) if self.lines else None
-        steps = [(f"step {step}", index) for index, step in enumerate(self.snapshots.steps)]
+        steps = [(f"step {step}", index) for index, step in enumerate(snapshots.steps)]
         self.moment = labelled(widgets.SelectionSlider, "Training", "480px", options=steps, index=count - 1)
         self.play = widgets.Play(value=count - 1, max=count - 1, interval=700, description="Play the training")
         self.link = traitlets.link((self.play, "value"), (self.moment, "index"))
@@ -215,10 +203,7 @@ class Training(Explorer):
             others = Gallery(model, pictures)
             known |= {name: others[name] for name in others.names}
         elif pictures is not None:
-            raise ValueError(
-                "For other pictures the network must run again, and the snapshots do not hold all the weights that "
-                "this needs: train with training.Snapshots(layers=None)."
-            )
+            raise ValueError("Other pictures need weights that were not kept: take training.Snapshots(layers=None).")
         return Gallery(model, known) if known else None
 
     def _filters(self):
@@ -233,19 +218,18 @@ class Training(Explorer):
         """The `Film` of the layer's maps of the picture; None if there is no picture."""
         if not self.gallery:
             return None
-        return self.cache.get((self.chooser.value, self.layer.value), self._compute_maps)
-
-    def _compute_maps(self):
         name, layer = self.chooser.value, self.layer.value
-        is_kept = name == PROBE and layer in self.snapshots.activations
-        with self.busy(f"Running the network with the weights of {len(self.snapshots.steps)} moments …", not is_kept):
-            maps = training.activation_evolution(self.snapshots, layer, None if is_kept else self.gallery[name])
-        return film_of_maps(maps, layer)
+        picture = None if name == PROBE and layer in self.snapshots.activations else self.gallery[name]
+        words = f"Running the network with the weights of {len(self.snapshots.steps)} moments …"
+        with self.busy(words, picture is not None and (name, layer) not in self.cache):
+            evolution = partial(training.activation_evolution, self.snapshots, layer, picture)
+            return self.cache.get((name, layer), lambda: film_of_maps(evolution(), layer))
 
     def refresh(self):
         filters, maps, layer = self._filters(), self._maps(), self.layer.value
         words = [
             self._tell_numbers(),
+            self._tell_answer(),
             self._show(self.filters, filters) or f"{layer} has no filters of its own.",
             self._show(self.maps, maps) or "No maps: training.Snapshots(probe=picture) keeps those of a picture.",
         ]
@@ -253,7 +237,7 @@ class Training(Explorer):
             self.photo.show(self.gallery.shown(self.chooser.value), self.chooser.value)
         if self.curves:
             self.history.show(self.curves.marked(self.moment.index))
-        self.numbers.value = " ".join(html.escape(word) for word in words)
+        self.numbers.value = html.escape(" ".join(filter(None, words)))
 
     def _show(self, panel, film):
         """Show the frame of this moment, if there is one, and return what there is to say about it."""
@@ -271,6 +255,16 @@ class Training(Explorer):
         place = f"snapshot {moment + 1} of {len(steps)}" if len(steps) > 1 else "the only snapshot"
         return f"Step {steps[moment]} of {steps[-1]}, {place}: {numbers or 'no numbers were kept here'}."
 
+    def _tell_answer(self):
+        """What the network takes the picture for at this step, if that is known."""
+        if not (self.classes and self.gallery) or training.missing_weights(self.snapshots, self.last):
+            return ""
+        answers = partial(training.rerun, self.snapshots, self.last, self.gallery[self.chooser.value])
+        outputs = self.cache.get(("answers", self.chooser.value), answers)[self.moment.index]
+        if not np.isfinite(outputs).all():
+            return ""
+        return f"The network takes it for {self.classes.option(outputs, self.classes.top(outputs, 1)[0])[0]}."
+
     def summary(self):
         return f"{self.moment.label} of {self.snapshots.steps[-1]} · layer {self.layer.value}"
 
@@ -278,18 +272,14 @@ class Training(Explorer):
 def _layers(snapshots):
     """Names of the layers of which there are filters or maps, in their order."""
     if not isinstance(snapshots, training.Snapshots):
-        raise ValueError(
-            f"snapshots is {type(snapshots).__name__}: give a training.Snapshots that was among the callbacks of fit."
-        )
-    if not snapshots.steps:
-        raise ValueError("There are no snapshots yet: train first, model.fit(…, callbacks=[snapshots]).")
+        kind = type(snapshots).__name__
+        raise ValueError(f"snapshots is {kind}: give a training.Snapshots that was among the callbacks of fit.")
+    training.check_trained(snapshots)
     maps = [layer for layer, kept in snapshots.activations.items() if kept[0].ndim == 3]
     kernels = [layer for layer in snapshots.weights if _has_kernel(snapshots, layer)]
     if not maps + kernels:
-        raise ValueError(
-            f"These snapshots hold no convolution and no maps, only {list(snapshots.weights)}: there is nothing to "
-            "look at. Train with training.Snapshots(probe=picture), and name convolutions, or no layers, in layers=."
-        )
+        how = "Train with training.Snapshots(probe=picture), or name convolutions in layers=."
+        raise ValueError(f"There is nothing to look at, only weights of {list(snapshots.weights)}. {how}")
     return list(dict.fromkeys(maps + kernels))
 
 

@@ -16,22 +16,18 @@ from . import units
 def project(model, image, layer, channel=None, position=None, rule="deconv", switches=True):
     """Map an activation back to the pixels that caused it, through `submodels.deconvnet`.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        image: one picture `(H, W, C)`, or `(B, H, W, C)`, raw.
-        layer: name of a layer with an output `(B, h, w, c)`.
-        channel: int, or None for the channel with the strongest single activation, in each picture its own.
-        position: `(row, column)` on the layer's map; None for the strongest of the channel, in each picture its own;
-            `"all"` for the whole map (with `channel=None` of all channels together).
-        rule, switches: as for `submodels.deconvnet`; the defaults are those of the paper.
+    model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+    image: one picture `(H, W, C)`, or `(B, H, W, C)`, raw.
+    layer: name of a layer with an output `(B, h, w, c)`.
+    channel: int, or None for the channel with the strongest single activation, in each picture its own.
+    position: `(row, column)` on the layer's map; None for the strongest of the channel, in each picture its own;
+        `"all"` for the whole map (with `channel=None` of all channels together).
+    rule, switches: as for `submodels.deconvnet`; the defaults are those of the paper.
 
-    Returns:
-        float32 of the shape of `image`, signed: what the transposed network paints. Where the channel is silent in a
-        picture, zeros, and a warning says so.
-
-    Raises:
-        ValueError: a layer without spatial axes or that cannot be run backwards; one, a channel or a position that is
-            not there; a picture of the wrong size.
+    Returns float32 of the shape of `image`, signed: what the transposed network paints. Where the channel is silent in
+    a picture, zeros, and a warning says so.
+    ValueError: a layer without spatial axes, or that cannot be run backwards; a layer, channel or position that is not
+        there; a picture of the wrong size.
     """
     pictures, single = engine.as_batch(model, image)
     layer = taps.spatial(model, layer)
@@ -77,8 +73,7 @@ def top_projections(model, layer, channel, images, count=9, rule="deconv", **opt
 
     model, layer, channel (an int), rule: as for `project`.
     images: `(N, H, W, C)`, or a list of pictures, raw; `ValueError` for what can only be walked once.
-    count: how many patches, each from another picture.
-    options: `pad`, `batch` and `progress`, as for `units.top_patches`.
+    count, options: how many patches, each from another picture; `pad`, `batch`, `progress` of `units.top_patches`.
     """
     if not hasattr(images, "__getitem__"):
         raise ValueError("The strongest pictures are read a second time: give an array or a list, not an iterator.")
@@ -95,14 +90,10 @@ def top_projections(model, layer, channel, images, count=9, rule="deconv", **opt
 def switches(model, image, pool):
     """Where each window of a max-pooling layer found its maximum: int `(h, w, c, 2)`, row and column on what it pools.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        image: one picture `(H, W, C)`, raw.
-        pool: name of a `MaxPooling2D` layer; `ValueError` for any other.
+    model, image: as for `project`; one picture. pool: name of a `MaxPooling2D` layer; `ValueError` for any other.
     """
     pictures, _ = engine.as_batch(model, image)
-    if len(pictures) > 1:
-        raise ValueError(f"{len(pictures)} pictures are given: switches takes one, (H, W, C). Call it once for each.")
+    checks.single(pictures, len(pictures) == 1, "switches")
     pool, graph = taps.spatial(model, pool), trace(model)
     call = graph.calls[graph.index(pool)]
     layer = call.operation

@@ -44,10 +44,7 @@ SAME = Window(lambda rows: rows[:, None])
 
 
 class Reach:
-    """A network laid out flat, for pictures of one size, and what its operations can see.
-
-    graph: from `graph.trace`, with one input; shape: (batch, height, width, channels) of its pictures.
-    """
+    """What the operations of a `graph`, from `graph.trace`, can see of its pictures `(B, H, W, C)`, of this shape."""
 
     def __init__(self, graph, shape):
         tensors = [x for call in graph.calls for x in keras.tree.flatten(call.outputs)]
@@ -125,17 +122,14 @@ class Reach:
             return None  # broadcast, summed over, or normalised over the map
         if before == after and self._is_confined(call, axis, SAME):
             return SAME
-        raise ValueError(
-            f"How far {type(operation).__name__} {operation.name!r} reaches is not known. Measure it: "
-            "units.receptive_field(…, method='gradient')."
-        )
+        what, how = f"{type(operation).__name__} {operation.name!r}", "units.receptive_field(…, method='gradient')"
+        raise ValueError(f"How far {what} reaches is not known. Measure it: {how}.")
 
     def _is_confined(self, call, axis, window):
         """Whether the middle row of an output comes from the rows of the inputs under its window, all of it, alone.
 
-        This is tried out, not looked up: activations, normalisation, sums of branches, preprocessing, and whatever a
-        reader writes are then all covered. These rows stay, all others change, and the output must not; then the
-        outermost ones change, and it must.
+        This is tried out, not looked up, which covers whatever a reader writes: these rows stay, all others change, and
+        the output must not; then the outermost ones change, and it must.
         """
         key = id(call.operation), axis, window is SAME
         if key not in self._tried:
@@ -189,9 +183,7 @@ class Reach:
 
 def reach(model, size=None):
     """The `Reach` of a network for pictures of this size, (height, width), or else of its own; made once.
-
-    Raises:
-        ValueError: a network of another kind, one of free size without `size`, or a size that it does not take.
+    ValueError: a network of another kind, one of free size without `size`, or a size that it does not take.
     """
     *own, channels = engine.picture_shape(model)
     if size is None and None in own:
@@ -304,8 +296,7 @@ def _twin(operation):
     if not isinstance(operation, kl.Layer):
         return operation
     config = {**operation.get_config(), "dtype": "float64"}
-    if "activation" in config:
-        config["activation"] = "linear"
+    config |= {"activation": "linear"} if "activation" in config else {}
     if config.get("groups", 1) > 1 and isinstance(operation, kl.Conv2D):
         config["groups"] = 1  # the same rows and columns; grouped convolutions go through a slow compiler
     for key in config:
@@ -315,10 +306,8 @@ def _twin(operation):
     try:
         return averages.get(type(operation), type(operation)).from_config(config)
     except Exception as error:  # whatever a reader's own class raises there
-        raise ValueError(
-            f"{type(operation).__name__} {operation.name!r} cannot be built again from its get_config(), which is "
-            f"needed to measure how far it reaches: {error}"
-        ) from error
+        what = f"{type(operation).__name__} {operation.name!r}"
+        raise ValueError(f"{what} cannot be measured: its get_config() does not build it again. {error}") from error
 
 
 def _positive(shape, dtype=None):

@@ -10,19 +10,13 @@ from . import units
 def describe(model, images, layers, batch=16, progress=False):
     """One vector for each picture and layer: the mean of each channel over all positions.
 
-    Averaging over positions keeps *what* is in the picture and drops *where* it is.
+    Averaging over positions keeps *what* is in the picture and drops *where* it is. Returns a dict, name → float32
+    `(N, channels)`; one picture `(H, W, C)` has N = 1.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers.
-        images: `(N, H, W, C)`, or an iterable of pictures.
-        layers: a name, or several, as `submodels.layer_names` lists them.
-        batch, progress: as in `engine.run`.
-
-    Returns:
-        dict: name → float32 `(N, channels)`; one picture `(H, W, C)` has N = 1.
-
-    Raises:
-        ValueError: an unknown layer, one with several outputs, wrong pictures or none.
+    model, images: a `keras.Model` that is a graph of layers, and `(N, H, W, C)`, or an iterable of pictures.
+    layers: a name, or several, as `submodels.layer_names` lists them.
+    batch, progress: as in `engine.run`.
+    ValueError: an unknown layer, one with several outputs, wrong pictures or none.
     """
     return units.reduced(model, layers, images, _mean, batch, progress)
 
@@ -38,14 +32,9 @@ def similarity(vectors):
     and the standard deviation divided out. Without that a few loud channels, and what all photographs have in
     common, make every pair look alike. Channels that never change are left out.
 
-    Args:
-        vectors: `(N, channels)`, as from `describe`; at least three pictures, or there is nothing to compare with.
-
-    Returns:
-        float32 `(N, N)`, from −1 to 1, ones on the diagonal.
-
-    Raises:
-        ValueError: fewer than three vectors, or no channel that tells the pictures apart.
+    vectors: `(N, channels)`, as from `describe`, of at least three pictures.
+    Returns float32 `(N, N)`, from −1 to 1, ones on the diagonal.
+    ValueError: fewer than three vectors, or no channel that tells the pictures apart.
     """
     vectors = np.asarray(vectors, "float64")
     if vectors.ndim != 2 or len(vectors) < 3:
@@ -60,10 +49,7 @@ def similarity(vectors):
 
 
 def neighbours(vectors, count=1):
-    """The most similar other pictures of each picture, most similar first: int `(N, count)`, positions in the set.
-
-    vectors: as for `similarity`; count: how many, below N, or a `ValueError`.
-    """
+    """The most similar other pictures of each, most similar first: `(N, count)`; `ValueError` if count is N or more."""
     alike = similarity(vectors)
     if checks.whole(count, "count") >= len(alike):
         raise ValueError(f"count is {count}: among {len(alike)} pictures, each has 1 to {len(alike) - 1} neighbours.")

@@ -31,20 +31,16 @@ def receptive_field(model, layer, position=None, method="exact", size=None):
     pooling, transposed convolution, resizing, and the union where branches meet. Global pooling, squeeze-and-excitation
     and fully connected layers see all of what they are given.
 
-    `"gradient"` measures instead: the pixels with a non-zero gradient of that unit in a twin of the network with the
-    same connections in which no gradient can vanish by chance: positive random kernels, no biases, no activations,
-    average in place of maximum, sums in place of products, in double precision. (The trained network's own
-    gradient is zero wherever a ReLU is off: `effective_receptive_field` shows that one.)
+    `"gradient"` measures instead: the pixels with a non-zero gradient of that unit in a twin of the network in which no
+    gradient can vanish by chance: positive random kernels, no biases, no activations, average in place of maximum, sums
+    in place of products. (For the gradient of the trained network see `effective_receptive_field`.)
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        layer: name of a layer.
-        position: (row, column) on the layer's map; None for the middle one.
-        method: `"exact"` or `"gradient"`. A measured box ends at the border: `box` is `clipped`, and `stride` None.
-        size: (height, width) of the picture, for a network that leaves them free.
-
-    Raises:
-        ValueError: an unknown layer, position or method, no size at all, or (`"exact"`) an operation of unknown reach.
+    model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+    layer: name of a layer.
+    position: (row, column) on the layer's map; None for the middle one.
+    method: `"exact"` or `"gradient"`. A measured box ends at the border: `box` is `clipped`, and `stride` None.
+    size: (height, width) of the picture, for a network that leaves them free.
+    ValueError: an unknown layer, position or method, no size at all, or (`"exact"`) an operation of unknown reach.
     """
     checks.choose(method, ("exact", "gradient"), "method")
     network = receptive.reach(model, size)
@@ -62,19 +58,11 @@ def receptive_field(model, layer, position=None, method="exact", size=None):
 def effective_receptive_field(model, layer, images, position=None, channel=None, batch=16, progress=False):
     """How strongly a unit depends on each pixel: the mean size of its gradient over pictures (Luo et al. 2016).
 
-    Args:
-        model: a `keras.Model` that is a graph of layers; its own weights and activations count.
-        layer: name of a layer with an output `(B, H, W, C)`.
-        images: `(N, H, W, C)` or one `(H, W, C)`, raw.
-        position: (row, column) on the layer's map; None for the middle one.
-        channel: one channel; None for the sum over all.
-        batch, progress: as for `engine.stream`.
+    Returns `(H, W)` float32: |gradient|, summed over the colours, averaged over the pictures. Not normalised.
 
-    Returns:
-        `(H, W)` float32: |gradient|, summed over the colours, averaged over the pictures. Not normalised.
-
-    Raises:
-        ValueError: an unknown layer or one without spatial axes, a position or channel that it has not, wrong pictures.
+    model, layer, images, batch, progress: as for `top_patches`; one picture `(H, W, C)` will do.
+    position, channel: (row, column) on the layer's map, None for the middle one; None for the sum over all channels.
+    ValueError: an unknown layer or one without spatial axes, a position or channel that it has not, wrong pictures.
     """
     pictures, _ = engine.as_batch(model, images)
     layer = taps.spatial(model, layer)
@@ -102,10 +90,8 @@ def pixel_gradient(tape, score, pixels, layer):
     """The gradient of a score by the pixels; where TensorFlow has none, a `ValueError` instead of zeros."""
     gradient = tape.gradient(score, pixels)
     if gradient is None:
-        raise ValueError(
-            f"There is no gradient by the pixels: something on the way to {layer!r} cannot be differentiated, such as "
-            "rounding, or the choice of a largest one. Take an earlier layer."
-        )
+        what = f"something on the way to {layer!r} cannot be differentiated, such as rounding"
+        raise ValueError(f"There is no gradient by the pixels: {what}. Take an earlier layer.")
     return gradient
 
 
@@ -123,25 +109,21 @@ class Patches(NamedTuple):
 def top_patches(model, layer, channel, images, count=9, per_image=1, pad=128, batch=16, progress=False):
     """Where in a collection of pictures a channel answers most strongly, cut out at its receptive field.
 
-    One pass over the pictures serves all channels. Memory is bounded by a batch and the patches that are kept: where
-    the field covers the picture, each of them is a whole picture, so ask for some channels rather than for all.
+    One pass serves all channels. Memory is bounded by a batch and the patches that are kept, each a whole picture where
+    the field covers it: ask for some channels rather than for all.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        layer: name of a layer with an output `(B, H, W, C)`.
-        channel: an int, or a list of them.
-        images: `(N, H, W, C)`, or an iterable of `(H, W, C)` of one size, which is walked once; raw.
-        count: patches for each channel. There are fewer if the pictures have no more.
-        per_image: at most so many from one picture; None for no limit.
-        pad: what a patch shows beyond the border of the picture: a grey level, or `"edge"` for the outermost pixels.
-        batch, progress: as for `engine.stream`.
+    model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
+    layer: name of a layer with an output `(B, H, W, C)`.
+    channel: an int, or a list of them.
+    images: `(N, H, W, C)`, or an iterable of `(H, W, C)` of one size, which is walked once; raw.
+    count: patches for each channel. There are fewer if the pictures have no more.
+    per_image: at most so many from one picture; None for no limit.
+    pad: what a patch shows beyond the border of the picture: a grey level, or `"edge"` for the outermost pixels.
+    batch, progress: as for `engine.stream`.
 
-    Returns:
-        `Patches`, or a list of them for a list of channels. Along an axis on which the field is larger than the
-        picture, a patch shows the whole picture. Equal scores: the earlier picture and position first.
-
-    Raises:
-        ValueError: a layer or channel that is not there, no spatial axes, wrong pictures or none, a count below 1.
+    Returns `Patches`, or a list of them for a list of channels. Along an axis on which the field is larger than the
+    picture, a patch shows the whole picture. Equal scores: the earlier picture and position first.
+    ValueError: a layer or channel that is not there, no spatial axes, wrong pictures or none, a count below 1.
     """
     layer, several = taps.spatial(model, layer), np.ndim(channel) > 0
     channels = list(channel) if several else [channel]
@@ -186,14 +168,9 @@ class Activity(NamedTuple):
 def activity(model, images, layers, batch=4, progress=False):
     """Sparsity, dead channels and energy of layers over a collection of pictures: a dict, name → `Activity`.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, with one input `(B, H, W, C)`.
-        images: `(N, H, W, C)`, or an iterable of pictures.
-        layers: a name, or several, of layers that end in a ReLU: before one, "not above zero" means nothing special.
-        batch, progress: as for `engine.stream`. Memory does not grow with the pictures.
-
-    Raises:
-        ValueError: an unknown layer, or no picture.
+    model, images, batch, progress: as for `top_patches`. Memory does not grow with the pictures.
+    layers: a name, or several, of layers that end in a ReLU: before one, "not above zero" means nothing special.
+    ValueError: an unknown layer, or no picture.
     """
     found = reduced(model, layers, images, _summary, batch, progress)
     return {
@@ -274,8 +251,8 @@ def probe(model, layers):
 def reduced(model, layers, images, reduce, batch, progress):
     """`reduce(maps)` of some layers over pictures: a dict, name → what it gives, for each picture.
 
-    It is taken within the pass, so that the maps themselves never leave it: memory does not grow with the pictures.
-    `reduce` is a function of maps `(B, …, C)` float32 to a tensor, or several, with that first axis.
+    `reduce` is a function of maps `(B, …, C)` float32 to a tensor, or several, with that first axis. It is taken within
+    the pass, so that the maps themselves never leave it.
     """
     network = probe(model, layers)
 

@@ -26,7 +26,6 @@ def load(name="efficientnet_lite0", size=None, weights="imagenet"):
     size: None for the native shape, one int or `(height, width)` for another, `"any"` to leave both free.
     weights: `"imagenet"` for the trained ones (`mnist_cnn`: trained on the bundled digits), None for random ones;
         for networks of `keras.applications` also the path of a weights file.
-
     ValueError: unknown name, impossible size or weights. ConnectionError: the weights could not be downloaded.
     """
     spellings = {known.replace("_", ""): known for known in available()}
@@ -53,7 +52,6 @@ def decode(outputs, top=5, labels=None, activation=None):
     top: how many; None for all.
     labels: names of the classes. None: names for 1000 classes (ImageNet), "0" … "9" for 10 (digits), else "class 17".
     activation: what is still to be applied, as for `probabilities`.
-
     ValueError: features, NaN, another number of labels than of classes, or numbers that could mean this or that.
     """
     outputs = np.asarray(outputs, "float64")
@@ -76,10 +74,9 @@ def probabilities(outputs, activation=None):
     outputs: (N, classes), logits or probabilities.
     activation: what is still to be applied: `"softmax"` to logits of classes that exclude each other, `"sigmoid"` to
         those of classes that do not (or to one), `"linear"` to probabilities: nothing. None: the numbers tell. Rows
-        between 0 and 1 that add up to 1 are probabilities, and so is a single column between 0 and 1; what lies
-        outside are logits, whose softmax it is, or of a single column the sigmoid. Not told by the numbers are logits
-        of classes that do not exclude each other, and a single column of logits that happen to lie between 0 and 1.
-
+        between 0 and 1 that add up to 1, and a single column between 0 and 1, are probabilities; what lies outside are
+        logits, of the softmax, or of a single column the sigmoid. The numbers do not tell logits of classes that do
+        not exclude each other, nor a single column of logits that happen to lie between 0 and 1.
     ValueError: NaN; numbers between 0 and 1 that do not add up to 1, without an `activation`; one that does not fit.
     """
     outputs = np.asarray(outputs, "float64")
@@ -120,10 +117,8 @@ def _application(name, size, shape, weights):
     try:
         return applications.build(applications.constructors()[name], shape, weights)
     except ConnectionError as error:
-        raise ConnectionError(
-            f"The weights of {name} could not be downloaded ({error}). Bundled, without network: {', '.join(BUNDLED)}. "
-            f"For random weights: models.load({name!r}, weights=None)."
-        ) from error
+        how = f"Bundled are {', '.join(BUNDLED)}; models.load({name!r}, weights=None) has random weights."
+        raise ConnectionError(f"The weights of {name} could not be downloaded ({error}). {how}") from error
     except ValueError as error:
         raise ValueError(f"{name} with size={size!r}, weights={weights!r}: {error} size=None is native.") from error
 

@@ -9,15 +9,12 @@ SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"  # even in lightness, and safe for c
 
 
 def colorize(values, cmap=SEQUENTIAL, limits=None):
-    """Colours of a map: `(…)` numbers → `(…, 3)` uint8.
+    """Colours of a map: `(…)` numbers of any shape → `(…, 3)` uint8.
 
-    Args:
-        values: any shape.
-        cmap: name of a matplotlib colour map.
-        limits: `(low, high)`, the values of the first and the last colour, to put several maps on one scale.
-            None: lowest and highest value. `"symmetric"`: ± the largest magnitude, so that zero is the middle colour
-            (for signed maps, with a diverging colour map such as `"RdBu_r"`).
-
+    cmap: name of a matplotlib colour map.
+    limits: `(low, high)`, the values of the first and the last colour, to put several maps on one scale. None: lowest
+        and highest value. `"symmetric"`: ± the largest magnitude, so that zero is the middle colour (for signed maps,
+        with a diverging colour map such as `"RdBu_r"`).
     A map without any differences gets the first colour. `ValueError` for NaN or infinity.
     """
     low, high = limits_of(values, limits)
@@ -26,10 +23,7 @@ def colorize(values, cmap=SEQUENTIAL, limits=None):
 
 
 def signed(pixels, percentile=99.5):
-    """Signed pixels `(…, C)`, a projection or a gradient, as uint8 of the same shape: zero is mid-grey.
-
-    percentile: of the magnitudes, from which on pixels are clipped, so that one of them does not make all others grey.
-    """
+    """Signed pixels `(…, C)` as uint8, zero is mid-grey; above this percentile of their magnitudes they are clipped."""
     pixels = np.asarray(pixels, np.float32)
     finite_range(pixels, "The projection")
     return np.rint(127.5 + 127.5 * np.clip(pixels / end_of_scale(pixels, percentile), -1, 1)).astype(np.uint8)
@@ -38,10 +32,9 @@ def signed(pixels, percentile=99.5):
 def scale(values, is_signed=None, from_zero=False):
     """The colour map and the limits that suit maps, for `colorize`: `(cmap, (low, high))`.
 
-    Args:
-        values: of all maps that share the scale.
-        is_signed: whether to make it symmetric, its colours diverging around zero; None: if there are values below.
-        from_zero: whether a scale that is not signed starts at zero, rather than at the lowest value.
+    values: of all maps that share the scale.
+    is_signed: whether to make it symmetric, its colours diverging around zero; None: if there are values below.
+    from_zero: whether a scale that is not signed starts at zero, rather than at the lowest value.
     """
     low, high = finite_range(values, "The map")
     if low < 0 if is_signed is None else is_signed:

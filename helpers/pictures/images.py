@@ -21,13 +21,12 @@ def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None, fade=False):
     The map is scaled to the picture. If it has other proportions, the network saw only the centred part that `batch`
     cuts out: the map is laid there, and the rest of the picture stays as it is.
 
-    Args:
-        image: a picture as `load` accepts it, or a batch `(B, H, W, 3)`, 0..255.
-        heatmap: `(h, w)` of any size, `(B, h, w)` for a batch.
-        alpha: 0 (the picture) to 1 (the map).
-        cmap, limits: as in `colorize`; each map of a batch has its own scale unless `limits` gives numbers.
-        fade: True: `alpha` is that of the strongest values, and falls to 0 with them, so that where the map says
-            nothing the picture is neither darkened nor bleached. Of a scale around zero, that is where it is zero.
+    image: a picture as `load` accepts it, or a batch `(B, H, W, 3)`, 0..255.
+    heatmap: `(h, w)` of any size, `(B, h, w)` for a batch.
+    alpha: 0 (the picture) to 1 (the map).
+    cmap, limits: as in `colorize`; each map of a batch has its own scale unless `limits` gives numbers.
+    fade: True: `alpha` is that of the strongest values, and falls to 0 with them, so that where the map says nothing
+        the picture is neither darkened nor bleached. Of a scale around zero, that is where it is zero.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha!r}: it goes from 0 (the picture) to 1 (the map).")
@@ -46,10 +45,9 @@ def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None, fade=False):
 def masked(image, heatmap, share=0.2, dim=0.15):
     """Only what excites a map: the picture where the map is strongest, and nearly black elsewhere.
 
-    Args:
-        image, heatmap: as in `overlay`.
-        share: of the map's area that is kept, 0 to 1. Equal values are kept together; a constant map keeps all.
-        dim: brightness of the rest, 0 to 1.
+    image, heatmap: as in `overlay`.
+    share: of the map's area that is kept, 0 to 1. Equal values are kept together; a constant map keeps all.
+    dim: brightness of the rest, 0 to 1.
     """
     if not (0 < share <= 1 and 0 <= dim <= 1):
         raise ValueError(f"share={share!r} and dim={dim!r}: both go from 0 to 1, and share above 0.")
@@ -64,15 +62,11 @@ def masked(image, heatmap, share=0.2, dim=0.15):
 def contour(image, heatmap, shares=(0.3, 0.1), colours=((86, 180, 233), (230, 159, 0)), width=2):
     """Outlines around the strongest parts of a map, which leave the picture itself untouched.
 
-    Args:
-        image, heatmap: as in `overlay`.
-        shares: of the picture's area that each outline encloses, from 0 to 1.
-        colours: RGB 0..255 of each outline, with a black edge.
-        width: of the lines, in pixels.
-
-    Raises:
-        ValueError: as `overlay`; shares outside of 0..1, or more of them than colours.
-        ImportError: OpenCV is missing, or the system libraries that it stands on, with how to get them.
+    image, heatmap: as in `overlay`.
+    shares: of the picture's area that each outline encloses, from 0 to 1.
+    colours, width: of the outlines: RGB 0..255 for each, which gets a black edge, and pixels.
+    ValueError: as `overlay`; shares outside of 0..1, or more of them than colours.
+    ImportError: OpenCV is missing, or the system libraries that it stands on, with how to get them.
     """
     if not all(0 < share < 1 for share in shares) or len(colours) < len(shares):
         raise ValueError(f"shares={shares!r}: each between 0 and 1, and with a colour of its own in `colours`.")
@@ -115,10 +109,9 @@ def _laid_over(image, heatmap, draw):
 def tile(images, columns=None, gap=2, fill=255):
     """A mosaic, `(rows·(H + gap) − gap, columns·(W + gap) − gap[, C])`, of pictures or maps of one shape; their dtype.
 
-    Args:
-        images: `(N, H, W)` or `(N, H, W, C)`, or a list of such pictures, row by row.
-        columns: in a row; None: nearly a square of pictures.
-        gap: pixels between neighbours. fill: value of gaps and of places left over (NaN draws as nothing).
+    images: `(N, H, W)` or `(N, H, W, C)`, or a list of such pictures, row by row.
+    columns: in a row; None: nearly a square of pictures.
+    gap: pixels between neighbours. fill: value of gaps and of places left over (NaN draws as nothing).
     """
     images = [np.asarray(image) for image in images]
     shapes = sorted({image.shape for image in images})
@@ -137,13 +130,9 @@ def tile(images, columns=None, gap=2, fill=255):
 def animation(frames, fps=4, width=None, labels=None):
     """An endless animation, as the bytes of a GIF: `IPython.display.Image(data=…, format="gif")` shows it.
 
-    All frames share one palette of 256 colours, so that still parts do not flicker.
-
-    Args:
-        frames: pictures of one size, as `load` accepts them.
-        fps: frames per second.
-        width: in pixels; the height follows. Small maps are enlarged with their pixels visible.
-        labels: a text for each frame, written into its corner, or None.
+    frames: pictures of one size, as `load` accepts them; fps: so many in a second.
+    width: in pixels; the height follows. Small maps are enlarged with their pixels visible.
+    labels: a text for each frame, written into its corner, or None.
     """
     frames = [load(frame) for frame in frames]
     if not frames:
@@ -157,7 +146,7 @@ def animation(frames, fps=4, width=None, labels=None):
         if len(labels) != len(frames):
             raise ValueError(f"{len(labels)} labels for {len(frames)} frames: give as many, or None.")
         frames = [_labelled(frame, str(label)) for frame, label in zip(frames, labels, strict=True)]
-    palette = Image.fromarray(tile(frames, gap=0)).quantize(256)
+    palette = Image.fromarray(tile(frames, gap=0)).quantize(256)  # one for all, so that still parts do not flicker
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     file, options = io.BytesIO(), {"duration": round(1000 / fps), "loop": 0, "optimize": True}
     pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], **options)

@@ -14,10 +14,7 @@ def samples():
 
 
 def sample(name, size=None):
-    """A bundled photograph, or a composite such as `"koala+panda"`, as `load` gives it.
-
-    Raises `ValueError` with the nearest names if there is none.
-    """
+    """A bundled photograph, or a composite such as `"koala+panda"`, as `load` gives it; `ValueError` for others."""
     if "+" in str(name):
         image, _ = composite(*_pair(name))
         return image if size is None else crop(image, size)
@@ -32,12 +29,8 @@ def composite(first, second, size=224):
     With the masks it asks a heatmap "where is the panda?" and knows the answer: the grid pointing game of Böhle,
     Fritz and Schiele, "Convolutional Dynamic Alignment Networks for Interpretable Classifications" (2021).
 
-    Args:
-        first, second: names of two different bundled photographs.
-        size: a side or `(height, width)`.
-
-    Returns:
-        `(H, W, 3)` uint8, and a dict: name → bool `(H, W)`, true where that object's half is.
+    first, second: names of two different bundled photographs; size: a side or `(height, width)`.
+    Returns `(H, W, 3)` uint8, and a dict: name → bool `(H, W)`, true where that object's half is.
     """
     if first == second:
         raise ValueError(f"A composite has two different objects; both are {first!r}.")
@@ -52,10 +45,7 @@ def composite(first, second, size=224):
 
 
 def masks(name, size=224):
-    """Where each object of a composite is: `masks("koala+panda")["koala"]` is bool `(H, W)`.
-
-    size: that of the picture; `sample` gives composites of 224 × 224.
-    """
+    """Where each object of a composite of this size is: `masks("koala+panda")["koala"]` is bool `(H, W)`."""
     return composite(*_pair(name), size=size)[1]
 
 

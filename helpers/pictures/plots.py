@@ -46,13 +46,11 @@ def _checked_labels(labels, count, what):
 def grid(images, titles=None, columns=None, rows=None, shared=False, cmap=None, title=None, width=WIDTH):
     """Photographs and maps side by side, each under its own title.
 
-    Args:
-        images: photographs as `images.load` takes them, and maps `(H, W)`, of any sizes.
-        titles: one for each, or one for each column.
-        columns: in a row; None: up to six.
-        rows: a name for each row, on the left.
-        shared: True: all maps on one scale, with a colour bar, to compare them. False: each on its own, to see each.
-        cmap: None chooses by the values, see the head of this file.
+    images: photographs as `images.load` takes them, and maps `(H, W)`, of any sizes.
+    titles, rows: a title for each, or for each column; a name for each row, on the left.
+    columns: in a row; None: up to six.
+    shared: True: all maps on one scale, with a colour bar, to compare them. False: each on its own, to see each.
+    cmap: None chooses by the values, see the head of this file.
     """
     images = [_loaded(image) for image in images]
     if not images:
@@ -109,13 +107,11 @@ def sheet(
 ):
     """Many small pictures or maps of one shape as a single mosaic, which draws several times faster than a grid.
 
-    Args:
-        tiles: `(N, h, w)` or `(N, h, w, 3)`. Colours are uint8, or floats 0..255.
-        columns: in a row; None: nearly a square.
-        labels: a short text for each tile, written into its corner.
-        heads, rows: names of the columns and of the rows.
-        shared: True: one scale for all maps. False: each on its own.
-        bar: whether to draw a colour bar; None: if the scale is shared.
+    tiles: `(N, h, w)` or `(N, h, w, 3)`. Colours are uint8, or floats 0..255.
+    columns: in a row; None: nearly a square.
+    labels, heads, rows: a short text for the corner of each tile, and names of the columns and of the rows.
+    shared: True: one scale for all maps. False: each on its own.
+    bar: whether to draw a colour bar; None: if the scale is shared.
     """
     tiles = np.asarray(tiles)
     if tiles.ndim not in (3, 4) or not tiles.size or tiles.ndim == 4 and tiles.shape[-1] != 3:
@@ -183,10 +179,9 @@ def filters(kernel, count=64, **options):
     Filters on colours are shown as small colour pictures in which grey is zero. Deeper ones have no colours: of those
     every slice is a map, a column for each output channel and a row for each input channel.
 
-    Args:
-        kernel: `(kh, kw, cin, cout)`, as Keras keeps it.
-        count: at most so many filters; of deeper kernels at most √count columns and rows.
-        options: those of `sheet`.
+    kernel: `(kh, kw, cin, cout)`, as Keras keeps it.
+    count: at most so many filters; of deeper kernels at most √count columns and rows.
+    options: those of `sheet`.
     """
     kernel = np.asarray(kernel, np.float32)
     if kernel.ndim != 4:
@@ -206,12 +201,11 @@ def filters(kernel, count=64, **options):
 def filmstrip(frames, steps, shared=False, rows=None, **options):
     """How maps or filters change: a row for each channel, a column for each step.
 
-    Args:
-        frames: `(T, H, W, C)`, from `training.activation_evolution`, or from `filter_evolution` for one input channel.
-        steps: name or number of each of the T columns.
-        shared: True: one scale for all. False: one for each row, over all of its steps.
-        rows: names of the channels; None: their numbers.
-        options: `cmap`, `title`, `width`, as in `sheet`.
+    frames: `(T, H, W, C)`, from `training.activation_evolution`, or from `filter_evolution` for one input channel.
+    steps: name or number of each of the T columns.
+    shared: True: one scale for all. False: one for each row, over all of its steps.
+    rows: names of the channels; None: their numbers.
+    options: `cmap`, `title`, `width`, as in `sheet`.
     """
     frames = np.asarray(frames, np.float32)
     if frames.ndim != 4:
@@ -227,11 +221,9 @@ def filmstrip(frames, steps, shared=False, rows=None, **options):
 def overlays(image, maps, titles=None, shared=False, alpha=0.8, **options):
     """A photograph, and each map laid over it by `images.overlay`, fading where it is weak.
 
-    Args:
-        image, maps, titles: a photograph, maps `(h, w)` of any sizes, and a title for each.
-        shared: True: all on one scale. False: each on its own.
-        alpha: of the strongest values, 0 (the photograph) to 1 (the maps).
-        options: those of `grid`.
+    image, maps, titles: a photograph, maps `(h, w)` of any sizes, and a title for each.
+    shared: True: all on one scale. False: each on its own.
+    alpha: of the strongest values, 0 (the photograph) to 1 (the maps). options: those of `grid`.
     """
     suited, common = scale(np.concatenate([np.ravel(values) for values in maps]))
     limits = common if shared else "symmetric" if suited == DIVERGING else None
@@ -245,11 +237,10 @@ def overlays(image, maps, titles=None, shared=False, alpha=0.8, **options):
 def curves(panels, x, log=(), columns=None, xlabel=None, title=None, width=WIDTH):
     """Numbers over the depth of a network or the steps of training: one panel for each quantity.
 
-    Args:
-        panels: dict: title of the panel → a list of numbers, or a dict: name of the line → such a list.
-        x: names of layers, written upright below, or numbers.
-        log: the titles of panels with a logarithmic scale; "x" for that of the steps (0 included).
-        columns: panels in a row; None: one above the other for layers, up to three side by side for numbers.
+    panels: dict: title of the panel → a list of numbers, or a dict: name of the line → such a list.
+    x: names of layers, written upright below, or numbers.
+    log: the titles of panels with a logarithmic scale; "x" for that of the steps (0 included).
+    columns: panels in a row; None: one above the other for layers, up to three side by side for numbers.
     """
     named = isinstance(x[0], str)
     columns = columns or (1 if named else min(3, len(panels)))
@@ -287,10 +278,9 @@ def curves(panels, x, log=(), columns=None, xlabel=None, title=None, width=WIDTH
 def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, width=WIDTH):
     """Square matrices, of similarities for instance, on one scale; up to 12 × 12 with their numbers in the fields.
 
-    Args:
-        values: `(N, N)`, or several of them, `(K, N, N)`, side by side.
-        labels, titles: N names, and K titles.
-        limits: (low, high) of the colours; None: as for maps.
+    values: `(N, N)`, or several of them, `(K, N, N)`, side by side.
+    labels, titles: N names, and K titles.
+    limits: (low, high) of the colours; None: as for maps.
     """
     values = np.asarray(values, float)
     values = values[None] if values.ndim == 2 else values
@@ -322,10 +312,8 @@ def matrix(values, labels, titles=None, limits=None, cmap=None, title=None, widt
 def boxes(image, boxes, labels=None, title=None, width=5):
     """Rectangles drawn on a photograph: receptive fields, say.
 
-    Args:
-        image: a photograph.
-        boxes: `(N, 4)`, each (top, left, bottom, right) in pixels, ends excluded; they may reach beyond the picture.
-        labels: N names.
+    boxes: `(N, 4)`, each (top, left, bottom, right) in pixels, ends excluded; they may reach beyond the picture.
+    labels: N names.
     """
     image, boxes = pictures.load(image), np.asarray(boxes, float).reshape(-1, 4)
     labels = _checked_labels(labels, len(boxes), "labels")
@@ -349,12 +337,10 @@ def boxes(image, boxes, labels=None, title=None, width=5):
 def patches(groups, rows, scores=None, side=96, **options):
     """The patches that excite some channels most: a row for each channel, strongest patch on the left.
 
-    Args:
-        groups: for each channel its patches `(count, h, w, 3)`, 0..255; sizes may differ between channels.
-        rows: names of the channels.
-        scores: for each channel the numbers to write into its patches.
-        side: to how many pixels patches are scaled; those that are smaller keep their pixels visible.
-        options: `title` and `width`, as in `sheet`.
+    groups: for each channel its patches `(count, h, w, 3)`, 0..255; sizes may differ between channels.
+    rows, scores: names of the channels, and for each the numbers to write into its patches.
+    side: to how many pixels patches are scaled; those that are smaller keep their pixels visible.
+    options: `title` and `width`, as in `sheet`.
     """
     _checked_labels(rows, len(groups), "row names")
     columns = max(len(group) for group in groups)
@@ -374,10 +360,9 @@ def patches(groups, rows, scores=None, side=96, **options):
 def predictions(images, answers, titles=None, columns=None, title=None, width=WIDTH):
     """Photographs, each with the network's best answers as bars below it.
 
-    Args:
-        images, titles: photographs, and a title for each.
-        answers: for each the list that `models.decode` gives: `(class_index, label, probability)`, best first.
-        columns: in a row; None: up to four.
+    images, titles: photographs, and a title for each.
+    answers: for each the list that `models.decode` gives: `(class_index, label, probability)`, best first.
+    columns: in a row; None: up to four.
     """
     images = list(map(pictures.load, images))
     if len(answers) != len(images):

@@ -23,14 +23,11 @@ def load(source, size=None):
     Reads JPEG, PNG, WebP, GIF (the first frame), BMP, TIFF and PPM. The rotation noted by a camera is applied,
     transparency is laid on white, 16 bits are scaled to 8, grey, palette and CMYK become RGB.
 
-    Args:
-        source: a path, the bytes of a file, a PIL image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or
-            `(H, W, 4)` with values 0..255 (floats are rounded; booleans are black and white).
-        size: None, or a side or `(height, width)`: cut and scaled as `crop` does.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a folder, an empty, damaged or oversized file, not a picture, an array of another shape or range.
+    source: a path, the bytes of a file, a PIL image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)` with
+        values 0..255 (floats are rounded; booleans are black and white).
+    size: None, or a side or `(height, width)`: cut and scaled as `crop` does.
+    FileNotFoundError: no such file.
+    ValueError: a folder, an empty, damaged or oversized file, not a picture, an array of another shape or range.
     """
     if isinstance(source, Image.Image):
         image = _checked(source, "This PIL image")
@@ -72,10 +69,8 @@ def _decode(file, label):
 def _checked(image, label):
     """RGB array of a PIL image of which perhaps only the header was read."""
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(
-            f"{label}: {image.width} × {image.height} pixels are more than the {MAX_PIXELS // 10**6} million "
-            "that are decoded. Scale it down first."
-        )
+        size, most = f"{image.width} × {image.height} pixels", f"{MAX_PIXELS // 10**6} million"
+        raise ValueError(f"{label}: {size} are more than the {most} that are decoded. Scale it down first.")
     try:
         return _to_rgb(image)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
@@ -86,9 +81,7 @@ def _from_array(array):
     """PIL image of an array of pixel values."""
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if not (array.ndim == 2 or array.ndim == 3 and array.shape[-1] in (3, 4)) or not array.size:
-        raise ValueError(
-            f"An array of shape {array.shape} is not one picture: it is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
-        )
+        raise ValueError(f"An array of shape {array.shape} is not one picture: give (H, W), or (H, W, 1, 3 or 4).")
     if array.dtype == bool:
         array = array * np.uint8(255)
     if array.dtype != np.uint8:
@@ -125,10 +118,7 @@ def photographs():
 
 
 def crop(image, size):
-    """The largest centred part of the shape of `size`, scaled to `size`. What `batch` does to every picture.
-
-    image: `(H, W)` or `(H, W, C)`; size: a side, or `(height, width)`. The dtype stays as in `resize`.
-    """
+    """The largest centred part of the shape of `size`, scaled to `size`, a side or `(height, width)`, by `resize`."""
     height, width = checks.pair(size, "size")
     return resize(image[centre(image.shape[:2], (height, width))], (height, width))
 
@@ -136,11 +126,10 @@ def crop(image, size):
 def resize(array, size, method=None):
     """Scale a picture or a map to `size`, a side or `(height, width)`. Shrinking averages, so that nothing aliases.
 
-    Args:
-        array: `(H, W)` or `(H, W, C)` with any number of channels. uint8 stays uint8, a mask stays a mask (true where
-            more than half is covered), all others become float32.
-        method: `"bicubic"` (the default for uint8; sharp, can overshoot), `"bilinear"` (the default for all others;
-            never leaves the range), `"box"`, or `"nearest"` (shows the grid).
+    array: `(H, W)` or `(H, W, C)` with any number of channels. uint8 stays uint8, a mask stays a mask (true where more
+        than half is covered), all others become float32.
+    method: `"bicubic"` (the default for uint8; sharp, can overshoot), `"bilinear"` (the default for all others; never
+        leaves the range), `"box"`, or `"nearest"` (shows the grid).
     """
     array, (height, width) = np.asarray(array), checks.pair(size, "size")
     if array.ndim not in (2, 3) or not array.size:
@@ -162,9 +151,8 @@ def resize(array, size, method=None):
 def batch(*images, size=224):
     """Pictures as the network takes them: `(B, H, W, 3)` float32, RGB, 0..255.
 
-    Args:
-        images: anything that `load` reads.
-        size: a side or `(height, width)`, cut and scaled by `crop`. None keeps the size that all have in common.
+    images: anything that `load` reads.
+    size: a side or `(height, width)`, cut and scaled by `crop`. None keeps the size that all have in common.
     """
     if not images:
         raise ValueError("A batch needs at least one picture: images.batch(first, second, …).")

@@ -123,11 +123,14 @@ def picture_shape(model):
     Raises:
         ValueError: a model without a graph, of several inputs, of signals or volumes, or with its channels first.
     """
-    graph = trace(model)
+    return cached(model, "picture shape", lambda: _picture_shape(trace(model)))
+
+
+def _picture_shape(graph):
     inputs = keras.tree.flatten(graph.inputs)
     if len(inputs) != 1:
         raise ValueError(
-            f"Model {model.name!r} takes {len(inputs)} inputs, {[tuple(x.shape) for x in inputs]}; this needs a model "
+            f"Model {graph.name!r} takes {len(inputs)} inputs, {[tuple(x.shape) for x in inputs]}; this needs a model "
             "of one picture. Hold the others fixed: picture = keras.Input((height, width, channels)); "
             "keras.Model(picture, model([picture, other])), other being a constant of shape (1, …)."
         )
@@ -135,12 +138,12 @@ def picture_shape(model):
     if len(shape) != 3:
         what = {2: "signals (time × channels)", 4: "volumes or films"}.get(len(shape), "no pictures")
         raise ValueError(
-            f"Model {model.name!r} takes inputs of shape (B, {', '.join(map(str, shape))}): {what}. This needs "
+            f"Model {graph.name!r} takes inputs of shape (B, {', '.join(map(str, shape))}): {what}. This needs "
             "pictures, (B, height, width, channels); submodels.activations shows the layers of any network."
         )
-    if id(inputs[0]) in cached(model, "channels first", lambda: channels_first(graph)):
+    if id(inputs[0]) in channels_first(graph):
         raise ValueError(
-            f"Model {model.name!r} takes pictures with their channels first, {shape}. Rebuild it with "
+            f"Model {graph.name!r} takes pictures with their channels first, {shape}. Rebuild it with "
             "data_format='channels_last' (its kernels stay as they are); or, for what looks at pixels alone: "
             "keras.Sequential([keras.Input((height, width, channels)), keras.layers.Permute((3, 1, 2)), model])."
         )

@@ -201,9 +201,8 @@ def _folded_layer(layer, steps, **changes):
     options = {name: getattr(layer, name) for name in names if not name.endswith((*_FOR_TRAINING, "lora_rank"))}
     options |= {"use_bias": True, "dtype": layer.dtype_policy, **changes}
     twin = type(layer)(name=layer.name, **options)
-    twin.build(
-        (None, *[None] * (len(weights[first].shape) - 2), weights[first].shape[-2] * getattr(layer, "groups", 1))
-    )
+    *window, channels, _ = weights[first].shape
+    twin.build((None, *[None] * len(window), channels * getattr(layer, "groups", 1)))
     for variable in twin.weights:
         variable.assign(weights.get(variable.name, bias))
     return twin

@@ -114,16 +114,9 @@ class Graph(NamedTuple):
         """The call that computes a tensor; None for an input of the network."""
         return next((call for call in self.calls if id(tensor) in ids(call.outputs)), None)
 
-    def values(self, inputs, calls=None):
-        """What every call puts out, `{id of the symbolic tensor: value}`, for values of the inputs; they are in there.
-
-        Args:
-            inputs: a value, or a structure of them as `self.inputs`; or such a table, to go on from.
-            calls: only these; by default all.
-        """
-        table = inputs
-        if not isinstance(inputs, dict) or not all(isinstance(key, int) for key in inputs):
-            table = dict(zip(ids(self.inputs), keras.tree.flatten(inputs), strict=True))
+    def values(self, table, calls=None):
+        """A table `{id of a symbolic tensor: value}`, completed by what these calls, or all, put out for it."""
+        table = dict(table)
         for call in self.calls if calls is None else calls:
             outputs = keras.tree.flatten(call.apply([table[id(x)] for x in call.inputs]))
             table.update(zip(ids(call.outputs), outputs, strict=True))
@@ -240,15 +233,10 @@ def new_input(tensor, dtype=None):
 
 
 def trace(model):
-    """The network as a flat `Graph` of what it does at inference, recorded once for each model.
+    """A functional or sequential network as a flat `Graph` of what it does at inference, recorded once for each model.
 
     Pictures of whole numbers, `keras.Input(dtype="uint8")`, become float32: the same outputs, and there is a gradient.
-
-    Args:
-        model: functional or sequential `keras.Model`, networks inside it included.
-
-    Raises:
-        ValueError: a network without a graph, with what to do about it.
+    `ValueError` for a network without a graph, with what to do about it.
     """
     refuse_what_is_no_model(model)
     if isinstance(model, keras.Sequential) and not (model.layers and model.built):

@@ -100,9 +100,6 @@ def _operation(call, rule):
     return None
 
 
-# -------------------------------------------------------------------------------------------------------- deconvnet
-
-
 class _Back(keras.layers.Layer):
     """A signal at the end of a network, brought back to its picture: the vector–Jacobian product."""
 

@@ -12,15 +12,12 @@ from .memory import cached, remembered
 
 
 def layer_names(model, kind=None):
-    """The names by which all other functions take a layer, in the order of computation.
+    """The names by which all other functions take a layer: a list of str, in the order of computation.
 
     Args:
         model: a `keras.Model` that is a graph of layers.
         kind: None for all (inputs excepted); `"conv"`, `"dense"`, `"norm"`, `"relu"` (a layer that is, or ends in, a
             ReLU), `"pool"`, `"spatial"` (output `(B, H, W, C)`); or a layer class, or the name of one, as `"Conv2D"`.
-
-    Returns:
-        List of str.
 
     Raises:
         ValueError: a model that is no graph of layers, or a kind that no layer of it has.
@@ -79,18 +76,11 @@ def spatial(model, layer):
 
 
 def flatten(model):
-    """The same network with the networks inside it laid out flat.
+    """The same network with the networks inside it, at any depth, laid out flat: a functional `keras.Model`.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, nested to any depth.
-
-    Returns:
-        A functional `keras.Model` with the same inputs and outputs and no network inside; layers and weights are those
-        of `model`. Where two inner networks each have a layer of one name, the second appears behind a wrapper with
-        a longer name, because Keras wants names to differ; `layer_names` is the same for both.
-
-    Raises:
-        ValueError: a network that is no graph of layers, with what to do about it.
+    Layers and weights are those of `model`. Where two inner networks each have a layer of one name, the second appears
+    behind a wrapper with a longer name, because Keras wants names to differ; `layer_names` is the same for both.
+    `ValueError` for a network that is no graph of layers, with what to do about it.
     """
     return remembered(model, ("flatten",), lambda: trace(model).model())
 

@@ -19,11 +19,8 @@ from .transforms import shifted, windows
 class Ascent:
     """The compiled score and gradient of an objective. Pictures are numpy `(H, W, C)`, of any size.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers.
-        layers: names of layers, `objectives.LOGITS` for the logits. Nothing is computed beyond them.
-        score: as that of an `Objective`, with `numbers` behind the outputs.
-        numbers: tensors that the score is given besides: with others (`at`), nothing is compiled again.
+    layers: names of layers, `objectives.LOGITS` for the logits. Nothing is computed beyond them.
+    score: as that of an `Objective`, with `numbers` behind the outputs: tensors that may be others later, see `at`.
     """
 
     def __init__(self, model, layers, score, numbers=()):
@@ -48,7 +45,7 @@ class Ascent:
         )
 
     def at(self, *numbers):
-        """The same with other numbers."""
+        """The same with other numbers, without compiling again."""
         other = copy.copy(self)
         other.numbers = numbers
         return other
@@ -84,10 +81,8 @@ def output(model, layer):
         return one_output(model, layer)
     outputs = keras.tree.flatten(trace(submodels.logits(model)).outputs)
     if len(outputs) != 1 or len(outputs[0].shape) != 2:
-        raise ValueError(
-            f"Model {model.name!r} puts out {[tuple(x.shape) for x in outputs]}: it has no logits (B, classes), so no "
-            "class to ask for. Give a layer, or a network that ends in logits."
-        )
+        shapes = [tuple(x.shape) for x in outputs]
+        raise ValueError(f"{model.name!r} puts out {shapes}: it has no logits, so no class to ask for. Give a layer.")
     return outputs[0]
 
 

@@ -49,48 +49,32 @@ class Dream(NamedTuple):
 
 
 def deep_dream(
-    model,
-    image,
-    objective,
-    *,
-    octaves=4,
-    octave_scale=1.4,
-    steps=10,
-    step=1.0,
-    jitter=32,
-    tile=None,
-    seed=0,
+    model, image, objective, *, octaves=4, octave_scale=1.4, steps=10, step=1.0, jitter=32, tile=None, seed=0,
     progress=True,
-):
+):  # fmt: skip
     """Gradient ascent on the picture itself, from a small size to the full one: a `Dream`.
 
     Each step adds `step · g / mean|g|`, with g the gradient of the objective by the picture, and clips to 0..255. For
     each step the picture is shifted around by a random amount, so that the grid of the network's strides leaves no
-    trace. Each octave starts from the photograph at its size plus, enlarged, what the octave before has changed: the
-    detail that the smaller size could not hold is back. A network of fixed size is laid out again for any size. Where
-    the objective did not rise in an octave, a warning says so.
+    trace. Each octave starts from the photograph at its size plus, enlarged, what the octave before has changed. A
+    network of fixed size is laid out again for any size. Where the objective did not rise, a warning says so.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers, from raw pixels 0..255. One that takes something else gets
-            its preprocessing in front: `keras.Sequential([keras.Input(…), keras.layers.Rescaling(…), model])`.
-        image: `(H, W, C)`, 0..255.
-        objective: what there is to be more of: a layer name (the mean of its squared outputs, as in the original); a
-            dict, layer name → weight (the weighted sum of such means); `(layer, channel)` (the mean output of one
-            channel); an int (the logit of that class); an `Objective`: a sum of those in `objectives`, or any function.
-        octaves: how many sizes, each smaller than the next by the factor `octave_scale`.
-        steps: in each octave.
-        step: how far a pixel moves in one step, on average.
-        jitter: largest shift down and across, in pixels.
-        tile: None, or the side of the windows in which the gradient of a larger picture is computed, one at a time:
-            memory is then bounded by the window. The windows cover the picture, those that overlap are averaged, and
-            with any jitter the shift is by up to a window. The objective is the mean over the windows.
-        seed: of the shifts. Same seed, same bits.
-        progress: show a bar.
-
-    Raises:
-        ValueError: an unknown layer, channel or class; a class of a network without logits; a picture of the wrong
-            shape or range, with NaN, or in one octave of a size that the network does not take; a number out of range;
-            a tile smaller than the receptive field of a layer, in which no unit would see all that it can see.
+    model: a `keras.Model` that is a graph of layers, from raw pixels 0..255. One that takes something else gets its
+        preprocessing in front: `keras.Sequential([keras.Input(…), keras.layers.Rescaling(…), model])`.
+    image: `(H, W, C)`, 0..255.
+    objective: what there is to be more of: a layer name (the mean of its squared outputs, as in the original); a dict,
+        layer name → weight (the weighted sum of such means); `(layer, channel)` (the mean output of one channel); an
+        int (the logit of that class); an `Objective`: a sum of those in `objectives`, or any function.
+    octaves: how many sizes, each smaller than the next by the factor `octave_scale`.
+    steps, step: how many in each octave, and how far a pixel moves in one, on average.
+    jitter: largest shift down and across, in pixels.
+    tile: None, or the side of the windows in which the gradient of a larger picture is computed, one at a time, to
+        bound the memory. Windows that overlap are averaged, the objective is the mean over the windows, and with any
+        jitter the shift is by up to a window.
+    seed: of the shifts. Same seed, same bits. progress: show a bar.
+    ValueError: an unknown layer, channel or class; a class of a network without logits; a picture of the wrong shape or
+        range, with NaN, or in one octave of a size that the network does not take; a number out of range; a tile
+        smaller than the receptive field of a layer, in which no unit would see all that it can see.
     """
     numbers = {"octaves": octaves, "octave_scale": octave_scale, "steps": steps, "step": step, "jitter": jitter}
     way, done = frames(model, image, objective, **numbers, tile=tile, seed=seed), []
@@ -113,8 +97,8 @@ def deep_dream(
 def frames(model, image, objective, *, octaves=4, octave_scale=1.4, steps=10, step=1.0, jitter=32, tile=None, seed=0):
     """The way of `deep_dream`, one step at a time: to show it as it goes, and to end it at any moment.
 
-    Takes what `deep_dream` takes, and raises what it raises. An iterator of `octaves · (steps + 1)` `Frame`s: each
-    is computed when it is asked for, and the last one has the picture.
+    Takes and raises what `deep_dream` does. An iterator of `octaves · (steps + 1)` `Frame`s: each is computed when it
+    is asked for, and the last one has the picture.
     """
     for name, value in (("octaves", octaves), ("steps", steps), ("tile", 1 if tile is None else tile)):
         checks.whole(value, name)
@@ -143,10 +127,7 @@ def _climb(ascent, photograph, sizes, steps, step, jitter, tile, seed):
 
 
 def resized(picture, photograph, size):
-    """A dream at another size, (height, width): the photograph in all its detail there, plus what was dreamt, scaled.
-
-    picture: `(h, w, C)` float32, a dream of the `photograph`, `(H, W, C)`, 0..255, at any size.
-    """
+    """A dream `(h, w, C)` at another size, (height, width): the photograph in all its detail, plus what was dreamt."""
     if picture.shape[:2] == tuple(size):
         return picture
     dreamt = picture - images.resize(photograph, picture.shape[:2])
@@ -162,14 +143,13 @@ def measure(model, image, objective):
 
 
 def guided_dream(model, image, guide_image, layer, **options):
-    """A dream towards the features of a second photograph.
+    """A dream towards the features of a second photograph; arguments, result and errors as of `deep_dream`.
 
     The features x at each position of the layer's map are drawn to those features y of the guide, at whatever position,
     for which x · y is largest, as in the original. The objective is the mean of these products, by channels.
 
-    Takes, gives and raises what `deep_dream` does, but for:
-        guide_image: `(H, W, C)` of any size, 0..255.
-        layer: name of a layer with an output `(B, h, w, c)`; `ValueError` for one without spatial axes.
+    guide_image: `(H, W, C)` of any size, 0..255.
+    layer: name of a layer with an output `(B, h, w, c)`; `ValueError` for one without spatial axes.
     """
     layer = taps.spatial(model, layer)
     network = up_to(model, (layer,))
@@ -215,14 +195,12 @@ def _by_value(model, objective):
 
 
 def _photograph(network, image):
-    pictures, single = engine.as_batch(network, image)
-    if not single:
-        raise ValueError(f"One picture (H, W, C) is dreamt at a time, and this has shape {np.shape(image)}.")
-    if pictures.min() < 0 or pictures.max() > 255:
-        raise ValueError(f"Pixels go from 0 to 255; these go from {pictures.min():.4g} to {pictures.max():.4g}.")
+    photograph = checks.single(*engine.as_batch(network, image), "deep_dream")
+    if photograph.min() < 0 or photograph.max() > 255:
+        raise ValueError(f"Pixels go from 0 to 255; these go from {photograph.min():.4g} to {photograph.max():.4g}.")
     own = "keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(1 / 255), model])"
-    refuse_shares(pictures, f"A network that takes 0 to 1 gets its preprocessing in front: {own}.")
-    return pictures[0]
+    refuse_shares(photograph, f"A network that takes 0 to 1 gets its preprocessing in front: {own}.")
+    return photograph
 
 
 def _check_size(network, size, tile=None):
@@ -237,10 +215,8 @@ def _check_size(network, size, tile=None):
         if nothing:  # Keras before 3.14 lets that pass
             raise ValueError(f"Nothing is left at {nothing[0]!r}.")
     except ValueError as error:
-        raise ValueError(
-            f"{window[0]} × {window[1]} pixels are too few for {network.name!r}: {error} Give a larger picture, or "
-            "fewer octaves, so that the smallest is larger."
-        ) from error
+        few = f"{window[0]} × {window[1]} pixels are too few for {network.name!r}"
+        raise ValueError(f"{few}: {error} Give a larger picture, or fewer octaves.") from error
 
 
 def _check_tile(model, layers, tile):
@@ -249,7 +225,5 @@ def _check_tile(model, layers, tile):
     for name in layers:
         needed = max(units.receptive_field(model, -1 if name == LOGITS else name, size=size).size)
         if tile < needed:
-            raise ValueError(
-                f"tile is {tile}, and a unit of {name!r} sees {needed} pixels: in such a tile no unit would see all "
-                f"that it can. Give tile={math.ceil(needed / 32) * 32} or more, or an earlier layer."
-            )
+            how = f"Give tile={math.ceil(needed / 32) * 32} or more, or an earlier layer."
+            raise ValueError(f"tile is {tile}, and a unit of {name!r} sees {needed} pixels: none would see all. {how}")

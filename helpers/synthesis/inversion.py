@@ -32,20 +32,9 @@ class Inversion(NamedTuple):
 
 
 def invert(
-    model,
-    image,
-    layer,
-    channel=None,
-    *,
-    parameterisation="fourier",
-    starts=1,
-    steps=200,
-    tv=0.3,
-    alpha=0.001,
-    limits=(0, 255),
-    seed=0,
-    progress=True,
-):
+    model, image, layer, channel=None, *, parameterisation="fourier", starts=1, steps=200, tv=0.3, alpha=0.001,
+    limits=(0, 255), seed=0, progress=True,
+):  # fmt: skip
     """Reconstruct a picture from what one layer says about it: an `Inversion`.
 
     Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015): with Φ the layer and
@@ -57,23 +46,19 @@ def invert(
     one setting serves all layers. The search starts from noise and sees the photograph only through Φ₀. Other than in
     the paper the parameters are waves, scaled as photographs are (`parameters.fourier`), and the search is L-BFGS.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers with one input, a picture.
-        image: `(H, W, C)`, raw, as the model takes it.
-        layer: name of any layer, with or without spatial axes. Nothing after it is computed. Deep in a network match
-            before a ReLU rather than after it: a unit that is off, and ought to be on, has no gradient behind it.
-        channel: match this channel (index on the last axis) alone; None for all.
-        parameterisation: `"fourier"`, or `"pixel"` for the paper's own.
-        starts: how many times to start, each time from other noise. Where the results differ, the layer does not care.
-        steps: gradients for each start, at most. Fewer are taken if none gets further.
-        tv, alpha: weights of `objectives.total_variation` (more is smoother) and `alpha_norm` (more is greyer).
-        limits: the lowest and the highest pixel of the model's input.
-        seed: of the noise.
-        progress: show a bar.
-
-    Raises:
-        ValueError: an unknown layer, channel or parameterisation, not one picture of the model's size within the
-            limits, no step or start, a negative weight, or a layer that says nothing about the picture.
+    model: a `keras.Model` that is a graph of layers with one input, a picture.
+    image: `(H, W, C)`, raw, as the model takes it.
+    layer: name of any layer, with or without spatial axes. Nothing after it is computed. Deep in a network match before
+        a ReLU rather than after it: a unit that is off, and ought to be on, has no gradient behind it.
+    channel: match this channel (index on the last axis) alone; None for all.
+    parameterisation: `"fourier"`, or `"pixel"` for the paper's own.
+    starts: how many times to start, each time from other noise. Where the results differ, the layer does not care.
+    steps: gradients for each start, at most. Fewer are taken if none gets further.
+    tv, alpha: weights of `objectives.total_variation` (more is smoother) and `alpha_norm` (more is greyer).
+    limits: the lowest and the highest pixel of the model's input.
+    seed: of the noise. progress: show a bar.
+    ValueError: an unknown layer, channel or parameterisation, not one picture of the model's size within the limits, no
+        step or start, a negative weight, or a layer that says nothing about the picture.
     """
     steps, starts = checks.whole(steps, "steps"), checks.whole(starts, "starts")
     weights = [tf.constant(checks.real(weight, name, 0), tf.float32) for name, weight in (("tv", tv), ("alpha", alpha))]
@@ -126,15 +111,12 @@ def _build(model, layer, decode, shape, limits, numbers):
 def _checked_image(model, image, limits):
     """The picture as a batch of one."""
     batch, _ = engine.as_batch(model, image)
-    if len(batch) != 1:
-        raise ValueError(f"{len(batch)} pictures are given: invert takes one, (H, W, C). Call it once for each.")
+    checks.single(batch, len(batch) == 1, "invert")
     if limits[1] > 1:
         refuse_shares(batch, "If the model takes 0 to 1, give limits=(0, 1).")
     if batch.min() < limits[0] or batch.max() > limits[1]:
-        raise ValueError(
-            f"The pixels go from {batch.min():.4g} to {batch.max():.4g}, outside limits={tuple(limits)}: give the "
-            "range that the model's input has, for instance limits=(-1, 1)."
-        )
+        low, high = f"{batch.min():.4g}", f"{batch.max():.4g}"
+        raise ValueError(f"Pixels from {low} to {high} lie outside limits={tuple(limits)}: give those of the model.")
     return batch
 
 
@@ -143,8 +125,5 @@ def _checked_features(wanted, layer, channel):
     if not np.isfinite(wanted).all():
         raise ValueError(f"{where} has NaN or infinite values for this picture: look at the weights of the model.")
     if not np.any(wanted):
-        raise ValueError(
-            f"{where} is zero everywhere for this picture, so there is nothing to match: choose another channel or "
-            "picture (submodels.activations(model, layer) shows which channels fire)."
-        )
+        raise ValueError(f"{where} is zero everywhere for this picture: choose another channel, layer or picture.")
     return wanted

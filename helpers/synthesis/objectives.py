@@ -58,10 +58,7 @@ def class_logit(number):
 
 
 def alike(layer, guide):
-    """The features of a layer at each place of the picture, times those of a guide `(n, c)` that fit them best.
-
-    The mean of the largest products, by channels.
-    """
+    """The features of a layer at each place, times those of a guide `(n, c)` that fit them best: their mean."""
 
     def choose(row):
         return tf.argmax(tf.matmul(row, guide, transpose_b=True), axis=-1)
@@ -84,16 +81,11 @@ def _mean(values):
 def total_variation(pictures, limits=(0, 255), beta=2):
     """How much neighbouring pixels differ: mean of (across² + down²)^(beta / 2), differences as shares of the range.
 
-    Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015), equation 4. With
-    `beta=1` a sharp edge costs as much as a soft one, with 2 it costs more.
+    Mahendran and Vedaldi, "Understanding Deep Image Representations by Inverting Them" (2015), equation 4.
 
-    Args:
-        pictures: `(B, H, W, C)` float32.
-        limits: the lowest and the highest value of a pixel.
-        beta: exponent, above 0.
-
-    Returns:
-        `(B,)` float32: 0 for a picture without structure; a mean, so that it does not depend on the size.
+    pictures: `(B, H, W, C)` float32; limits: the lowest and the highest value of a pixel.
+    beta: exponent, above 0. With 1 a sharp edge costs as much as a soft one, with 2 it costs more.
+    Returns `(B,)` float32: 0 for a picture without structure; a mean, so that it does not depend on the size.
     """
     shares = pictures / (limits[1] - limits[0])
     across = shares[:, :-1, 1:] - shares[:, :-1, :-1]
@@ -108,9 +100,7 @@ def alpha_norm(pictures, limits=(0, 255), alpha=6):
     """How far pixels are from the middle of their range: mean of |distance|^alpha, 1 at the ends of the range.
 
     Mahendran and Vedaldi (2015): a high exponent leaves pixels free within the range and holds them back beyond it.
-
-    pictures, limits: as for `total_variation`; alpha: exponent, above 0.
-    Returns `(B,)` float32: 0 for a grey picture, 1 for one of black and white, more beyond the range.
+    Arguments as for `total_variation`. `(B,)` float32: 0 for a grey picture, 1 for one of black and white.
     """
     middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
     return tf.reduce_mean(tf.abs((pictures - middle) / half) ** alpha, axis=(1, 2, 3))

@@ -12,13 +12,10 @@ from . import dream, inversion
 
 
 class View(NamedTuple):
-    """What one layer makes of a photograph.
-
-    The channel is the one with the strongest single activation away from the border, where padding makes its own.
-    """
+    """What one layer makes of a photograph."""
 
     layer: str
-    channel: int
+    channel: int  # with the strongest single activation away from the border, where padding makes its own
     activation: np.ndarray  # (h, w) float32, the map of the channel
     projection: np.ndarray  # (H, W, C) float32, signed: the whole map through the deconvolutional network
     overlay: np.ndarray  # (H, W, 3) uint8, the map over the photograph
@@ -28,18 +25,14 @@ class View(NamedTuple):
 
 
 def views(model, image, layers, dream_options=None, invert_options=None, progress=True):
-    """Look at a photograph at several depths: a list of `View`, one for each layer.
+    """Look at a photograph at several depths: a list of `View`, one for each layer. Errors are those of its methods.
 
-    Args:
-        model: a `keras.Model` that is a graph of layers with ReLUs, from raw pixels 0..255.
-        image: one picture `(H, W, 3)`, of the model's size.
-        layers: names of layers with an output `(B, h, w, c)`.
-        dream_options: for `dream.deep_dream`, as a dict; every layer may want its own `step`: dict layer → dict.
-        invert_options: for `inversion.invert`, as a dict.
-        progress: show bars.
-
-    Raises:
-        ValueError: as `deconv.project`, `dream.deep_dream` and `inversion.invert`.
+    model: a `keras.Model` that is a graph of layers with ReLUs, from raw pixels 0..255.
+    image: one picture `(H, W, 3)`, of the model's size.
+    layers: names of layers with an output `(B, h, w, c)`.
+    dream_options: for `dream.deep_dream`, as a dict; every layer may want its own `step`: dict layer → dict.
+    invert_options: for `inversion.invert`, as a dict.
+    progress: show bars.
     """
     pictures, _ = engine.as_batch(model, image)
     dream_options, invert_options = dream_options or {}, invert_options or {}
@@ -49,19 +42,12 @@ def views(model, image, layers, dream_options=None, invert_options=None, progres
         rows, columns = (slice(side // 8, side - side // 8) for side in maps.shape[:2])
         channel = int(maps[rows, columns].max((0, 1)).argmax())
         own = dream_options.get(layer, dream_options)
+        projection = deconv.project(model, pictures[0], layer, channel, "all")
+        overlay = images.overlay(pictures[0], maps[..., channel])
+        dreamt = dream.deep_dream(model, pictures[0], layer, progress=progress, **own).picture
         inverted = inversion.invert(model, pictures[0], layer, progress=progress, **invert_options)
-        found.append(
-            View(
-                layer,
-                channel,
-                maps[..., channel],
-                deconv.project(model, pictures[0], layer, channel, "all"),
-                images.overlay(pictures[0], maps[..., channel]),
-                dream.deep_dream(model, pictures[0], layer, progress=progress, **own).picture,
-                inverted.picture,
-                float(inverted.errors[inverted.losses[:, -1].argmin()]),
-            )
-        )
+        error = float(inverted.errors[inverted.losses[:, -1].argmin()])
+        found.append(View(layer, channel, maps[..., channel], projection, overlay, dreamt, inverted.picture, error))
     return found
 
 

@@ -41,8 +41,6 @@ def fourier(shape, limits=(0, 255), decay=0.85):
     ∝ 1 / frequency^decay, so that a step which is equally long in all parameters changes the picture as photographs
     differ from each other: large forms first, no noise. (Olah et al. 2017 call it a decorrelated space.)
 
-    The transform is Hartley's, cos + sin of the Fourier transform: real, and its own inverse.
-
     shape, limits: as for `pixel`. Three channels are taken as RGB, others as independent.
     decay: 0 for white noise, 1 for photographs, more for smoother pictures; a little less finds fine detail sooner.
     """
@@ -55,17 +53,14 @@ def fourier(shape, limits=(0, 255), decay=0.85):
     colours = colours / np.sqrt(np.sum(colours**2) / channels)  # mean variance of a channel: 1
     to_colours, from_colours = colours.T, np.linalg.inv(colours).T
 
-    def decode(z):
-        return pixels.decode(_hartley(amplitude * z) @ to_colours)
-
-    def encode(pictures):
-        return _hartley(pixels.encode(pictures) @ from_colours) / amplitude
-
-    return Parameterisation(decode, encode)
+    return Parameterisation(
+        lambda z: pixels.decode(_hartley(amplitude * z) @ to_colours),
+        lambda pictures: _hartley(pixels.encode(pictures) @ from_colours) / amplitude,
+    )
 
 
 def _hartley(x):
-    """The two-dimensional Hartley transform of `(B, H, W, C)` over H and W: orthonormal, and its own inverse."""
+    """The Hartley transform of `(B, H, W, C)` over H and W, cos + sin of Fourier's: orthonormal, its own inverse."""
     x = tf.transpose(x, (0, 3, 1, 2))
     spectrum = tf.signal.fft2d(tf.complex(x, tf.zeros_like(x)))
     waves = tf.transpose(tf.math.real(spectrum) - tf.math.imag(spectrum), (0, 2, 3, 1))
@@ -73,10 +68,6 @@ def _hartley(x):
 
 
 def parameterisation(name, shape, limits=(0, 255)):
-    """The `Parameterisation` of this name, `"pixel"` or `"fourier"`, for pictures of a shape (height, width, channels).
-
-    Raises:
-        ValueError: another name, or limits of which the first is not below the second.
-    """
+    """The `Parameterisation` of a name, `"pixel"` or `"fourier"`; `ValueError` for others, or limits the wrong way."""
     known = {"pixel": pixel, "fourier": fourier}
     return known[checks.choose(name, known, "parameterisation")](shape, checks.interval(limits, "limits"))

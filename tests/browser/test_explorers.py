@@ -207,16 +207,16 @@ def test_layers(explorer, front_end, shoot, network, tmp_path):
     upload(scope, words)
     expect(scope.get_by_role("alert")).to_contain_text("notes.jpg was not used")
     shoot(scope, f"{front_end}_layers_3_text_file")
-    scope.get_by_role("button", name="on its way: (0)").evaluate(WATCH)
+    scope.get_by_role("button", name="Your own picture (0)").evaluate(WATCH)
     upload(scope, huge)
     expect(scope.get_by_role("alert")).to_contain_text("huge.jpg has 51 MB", timeout=60_000)
-    assert "on its way: (1)" in scope.page.evaluate("window.seen[0]")  # at once, before it has arrived
+    assert "Your own picture (1)" in scope.page.evaluate("window.seen[0]")  # at once, before it has arrived
     press(scope, "Channel", "ArrowLeft")  # it goes on
     expect(scope.get_by_role("alert")).to_have_count(0)
     expect_map(images.batch(images.load(own)), "block2b_expand_relu")
     upload(scope, large)
     expect(menu(scope, "Picture")).to_have_value("large.png", timeout=60_000)
-    expect(scope.get_by_role("button", name="on its way: (0)")).to_be_visible()
+    expect(scope.get_by_role("button", name="Your own picture (0)")).to_be_visible()
     expect_map(images.batch(noise), "block2b_expand_relu")
 
     button(scope, "Find its strongest patches in all pictures").press("Enter")
