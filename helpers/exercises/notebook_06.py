@@ -41,12 +41,8 @@ def _painted_pixels(number, digit, other):
     def contrast(logits):
         return logits[:, digit] - logits[:, other]
 
-    counts = []
-    relevances, slopes = (
-        relevance.lrp(reader, picture, contrast, first="box"),
-        gradients.saliency(reader, picture, contrast),
-    )
-    for lowest_first in (-relevances, slopes):
+    counts, speaks = [], relevance.lrp(reader, picture, contrast, first="box")
+    for lowest_first in (-speaks, gradients.saliency(reader, picture, contrast)):
         order = np.argsort(np.where(picture < 20, lowest_first, np.inf).ravel())
         films = np.repeat(picture.reshape(1, -1), 100, 0)
         for count in range(1, len(films)):
