@@ -129,7 +129,7 @@ TOLD = {
     "05.P3": "nearly a malinois",
     "06.P1": "z⁺ gives it most",
     "06.P2": "now an 8",
-    "06.P3": "gradient and LRP-0 see nothing",
+    "06.P3": "49 convolutions change little",
     "07.P1": "A black patch does most harm",
     "07.P2": "draws the same picture for an animal",
     "07.P3": "for every story; new photographs tell",

@@ -372,3 +372,17 @@ def test_style_of_the_caller_is_left_alone():
 def test_impossible_figures_say_why(draw, says):
     with pytest.raises(ValueError, match=says):
         draw()
+
+
+def test_flows_are_red_above_zero_and_blue_below_and_as_thick_as_they_are_large():
+    places = {"x": (0, 0), "h": (1, 1), "y": (2, 0)}
+    values = {"x": 1.0, "h": -2.0, "y": 3.0}
+    panels = {name: (values, {("x", "h"): 2.0, ("h", "y"): -1.0}) for name in ("one", "two")}
+    figure = plots.flows(places, panels | {"still": (values, {("x", "y"): 0.0})}, "a title")
+    one, _, still = figure.axes
+    assert (one.get_title(), figure.get_suptitle()) == ("one", "a title")
+    assert {"+2.0", "-1.0", "x\n1.0", "h\n-2.0", "y\n3.0"} == {text.get_text() for text in one.texts}
+    strong, weak = one.lines
+    assert strong.get_linewidth() > weak.get_linewidth() > still.lines[0].get_linewidth()
+    red, blue = (np.subtract(*matplotlib.colors.to_rgb(line.get_color())[::2]) for line in (strong, weak))
+    assert red > 0.3 and blue < -0.3

@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 
 from . import images as pictures
 from .colour import DIVERGING, SEQUENTIAL, scale, shares  # noqa: F401 (SEQUENTIAL: for readers)
+from .diagram import flows  # noqa: F401 (for readers)
 from .figure import COLOURS, STYLE, figure, wrapped
 
 WIDTH = 9  # inches, at 100 dots each: what a notebook page shows without scaling
