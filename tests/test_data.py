@@ -19,7 +19,14 @@ LOADERS = {
     "imagenet_classes.txt": lambda: models.decode(np.arange(1000)),
     "photos/koala.webp": lambda: data.path("photos/koala.webp"),
 }
-SCRIPTS = {"build.py", "train_mnist.py", "train_filters.py", "make_composites.py"}
+SCRIPTS = {
+    "build.py",
+    "train_mnist.py",
+    "make_composites.py",
+    "show_faces.py",
+    "train_filters.py",
+    "make_reconstructions.py",
+}
 BOOKKEEPING = SCRIPTS | {"README.md", "packages.txt", "sources.csv", "checksums.sha256"}
 
 
