@@ -24,14 +24,6 @@ def network(dtype=None, data_format="channels_last", shape=(12, 12, 3), start=la
     return zoo._randomised(keras.Model(picture, {named: y} if named else y))
 
 
-def gradient(model, x, score=lambda outputs: outputs[:, 1]):
-    x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = score(model(x, training=False))
-    return tape.gradient(value, x).numpy()
-
-
 def test_calls_by_keyword():
     picture = keras.Input((12, 12, 3))
     inner = keras.Sequential([keras.Input((10, 10, 4)), L.Conv2D(4, 3, name="inside"), L.ReLU()], name="inner")
@@ -44,7 +36,7 @@ def test_calls_by_keyword():
     assert report.folded == {"norm": "first"}
     np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
     np.testing.assert_allclose(submodels.relu_rule(model, "guided")(x), model(x), atol=1e-6)
-    np.testing.assert_allclose(gradients.saliency(model, x, 1), gradient(model, x), atol=1e-5)
+    np.testing.assert_allclose(gradients.saliency(model, x, 1), zoo.gradient(model, x), atol=1e-5)
 
 
 def test_dicts_and_lists_in_and_out():
@@ -68,7 +60,7 @@ def test_pictures_of_whole_numbers_have_gradients():
     np.testing.assert_allclose(engine.run(model, x), model(x), atol=1e-5)
     twin = network(start=L.Rescaling(1 / 255.0))
     twin.set_weights(model.get_weights())
-    wanted = gradient(twin, x.astype("float32"))
+    wanted = zoo.gradient(twin, x.astype("float32"))
     assert np.abs(wanted).max() > 0
     np.testing.assert_allclose(gradients.saliency(model, x, 1), wanted, atol=1e-7)
     np.testing.assert_allclose(

@@ -24,15 +24,7 @@ def classifier(*layers, head=None):
 
 
 def pictures(count=2):
-    return np.random.default_rng(1).normal(size=(count, 8, 8, 3)).astype("float32")
-
-
-def gradient(model, x, column=1):
-    x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        score = model(x, training=False)[:, column]
-    return tape.gradient(score, x).numpy()
+    return zoo.pictures(count, side=8)
 
 
 RELUS = {
@@ -70,9 +62,9 @@ def test_a_rectifier_is_one_by_whatever_name(name):
     x = pictures()
     assert submodels.layer_names(inside, "relu") == ["c"] and len(submodels.layer_names(behind, "relu")) == 1
     for rule in ("guided", "deconv"):
-        found = gradient(submodels.relu_rule(inside, rule), x)
-        np.testing.assert_allclose(found, gradient(submodels.relu_rule(behind, rule), x), atol=1e-6)
-        assert np.abs(found - gradient(inside, x)).max() > 1e-3
+        found = zoo.gradient(submodels.relu_rule(inside, rule), x)
+        np.testing.assert_allclose(found, zoo.gradient(submodels.relu_rule(behind, rule), x), atol=1e-6)
+        assert np.abs(found - zoo.gradient(inside, x)).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
@@ -166,7 +158,7 @@ def test_a_subclass_is_not_its_parent(layers):
     model, x = classifier(*[make() for make in layers]), pictures()
     folded, report = submodels.fold_batchnorm(model, return_report=True)
     np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
-    np.testing.assert_allclose(gradients.saliency(model, x, 1), gradient(model, x), atol=1e-5)
+    np.testing.assert_allclose(gradients.saliency(model, x, 1), zoo.gradient(model, x), atol=1e-5)
     with pytest.raises(ValueError):
         relevance.lrp(model, x, 1)
 
@@ -199,7 +191,7 @@ def test_what_a_reader_made_for_training_does_not_matter(name):
     folded, report = submodels.fold_batchnorm(model, return_report=True)
     assert len(report.folded) == 1 and not submodels.flatten(folded).losses
     np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
-    np.testing.assert_allclose(gradients.saliency(model, x, 1), gradient(model, x), atol=1e-5)
+    np.testing.assert_allclose(gradients.saliency(model, x, 1), zoo.gradient(model, x), atol=1e-5)
 
 
 class Block(L.Layer):
@@ -227,7 +219,7 @@ def test_a_layer_that_holds_layers_keeps_their_weights():
     own, t = model.get_layer("own"), tf.constant(x)
     plain = classifier(L.Conv2D(5, 3, activation="relu", name="own"))
     plain.set_weights(model.get_weights())
-    np.testing.assert_allclose(gradient(ruled, x), gradient(submodels.relu_rule(plain, "guided"), x), atol=1e-6)
+    np.testing.assert_allclose(zoo.gradient(ruled, x), zoo.gradient(submodels.relu_rule(plain, "guided"), x), atol=1e-6)
     picture = keras.Input((8, 8, 3))
     ends = keras.Model(picture, Block(4, "softmax")(picture))
     np.testing.assert_allclose(ops.softmax(submodels.logits(ends)(t)), ends(t), atol=1e-6)

@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from helpers import models
 
@@ -145,8 +146,17 @@ def common(name):
 BUILT = []  # the shared networks, and the weights that they began with
 
 
-def pictures(count=3, seed=1):
-    return np.random.default_rng(seed).normal(0, 1, (count, 16, 16, 3)).astype("float32")
+def pictures(count=3, seed=1, side=16):
+    return np.random.default_rng(seed).normal(0, 1, (count, side, side, 3)).astype("float32")
+
+
+def gradient(model, x, score=lambda outputs: outputs[:, 1]):
+    """The gradient of each picture's score by that picture, by the tape alone."""
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        values = score(model(x, training=False))
+    return tape.gradient(values, x).numpy()
 
 
 def efficientnet_lite0(size=224, seed=0):
