@@ -7,6 +7,7 @@ import tensorflow as tf
 from .. import submodels
 from ..attribution import cam
 from ..pictures import images
+from ..submodels import engine
 from .kinds import Exercise, Prediction, kind_of, nearest, number
 from .shared import koala, network, pixels_of, small
 
@@ -44,18 +45,17 @@ def _sum_of_hires_cam(layer):
     return cam.hires_cam(network(), picture, label, layer=layer, upsample=False).sum() / logit
 
 
-def _influence_of_its_own_cell():
+def _dependence_on_its_own_square():
     picture, label = koala()
-    weights = network().get_layer("logits").kernel[:, label]
-    probe = submodels.activations(network(), "head_relu")
-    with tf.GradientTape() as tape:
-        tape.watch(pixels := tf.constant(picture[None]))
-        found = tf.tensordot(probe(pixels)["head_relu"][0], weights, 1)
-        strongest = tf.reduce_max(found)
-    row, column = np.unravel_index(np.argmax(found), found.shape)
-    cells = np.abs(tape.gradient(strongest, pixels)[0]).sum(-1).reshape(7, 32, 7, 32).sum((1, 3))
-    share = cells[row, column] / cells.sum()
-    return nearest(share, (0.1, 0.5, 0.9)), f"{share:.0%} of its dependence lies in its own cell."
+    covered = np.repeat(picture[None], 50, axis=0)  # the last one stays as it is
+    for place, (row, column) in enumerate(np.ndindex(7, 7)):
+        covered[place, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = picture.mean((0, 1))
+    maps = engine.run(submodels.activations(network(), "head_relu"), covered)["head_relu"]
+    maps = (maps @ network().get_layer("logits").kernel.numpy()[:, label]).reshape(50, 49)
+    strongest = maps[-1].argmax()
+    changes = np.abs(maps[:-1, strongest] - maps[-1, strongest])
+    share = changes[strongest] / changes.sum()
+    return nearest(share, (0.1, 0.5, 0.9)), f"{share:.0%} of its dependence lies in its own square."
 
 
 def _red_that_does_not_count():
@@ -68,13 +68,27 @@ def _red_that_does_not_count():
     return int(np.argmax(list(corners.values()))), f"The map says: {values}."
 
 
+def _lead_of(changed):
+    """What is left of the lead over the malinois as a share, and a sentence that says so."""
+    dogs = np.stack([pixels_of("german_shepherd"), changed])
+    before, after = (one[235] - one[225] for one in network()(dogs, training=False).numpy())
+    return after / before, f"Its lead over the malinois was {before:.1f}, and is {after:.1f} now."
+
+
 def _fawn_back():
     dog = pixels_of("german_shepherd")
     saddle = np.zeros((224, 224), bool)
     saddle[60:135, 30:175] = dog[60:135, 30:175].mean(-1) < 60
-    dyed = np.clip(dog + saddle[..., None] * np.float32([110, 70, 35]), 0, 255)
-    before, after = (one[235] - one[225] for one in network()(np.stack([dog, dyed]), training=False).numpy())
-    return nearest(after / before, (1, 0.5, 0)), f"Its lead over the malinois was {before:.1f}, and is {after:.1f} now."
+    share, said = _lead_of(np.clip(dog + saddle[..., None] * np.float32([110, 70, 35]), 0, 255))
+    return nearest(share, (1, 0.5, 0)), said
+
+
+def _head_hidden():
+    dog = pixels_of("german_shepherd")
+    blurred = images.resize(images.resize(dog, 14), 224)
+    dog[5:92, 182:] = blurred[5:92, 182:]
+    share, said = _lead_of(dog)
+    return nearest(share, (0, 0.5, 1)), said
 
 
 QUESTIONS = {
@@ -103,13 +117,14 @@ QUESTIONS = {
         because="Behind this layer there are ReLUs and biases: what is not linear need not add up.",
     ),
     "05.P1": Prediction(
-        "The strongest place of the map lies over a cell of 32 × 32 pixels. Which share of its dependence on the"
-        " picture lies in this cell?",
-        ("a tenth or less", "about half", "nearly all"),
-        _influence_of_its_own_cell,
+        "The strongest place of the map lies over a square of 32 × 32 pixels. Which share of its dependence on the"
+        " picture lies in this square?",
+        ("about a tenth", "about half", "nearly all"),
+        _dependence_on_its_own_square,
     ),
     "05.P2": Prediction(
-        "Class A counts the red of the upper left quarter, and nothing else. Where will Grad-CAM for A be strongest?",
+        "The class corner counts the red of the upper left quarter, and nothing else. Where will Grad-CAM for it be"
+        " strongest?",
         ("upper left: the red that counts", "lower right: more red, which does not count", "upper right: the blue"),
         _red_that_does_not_count,
     ),
@@ -118,5 +133,11 @@ QUESTIONS = {
         " malinois will be left?",
         ("nearly all: a dog is known by its head", "about half", "next to nothing"),
         _fawn_back,
+    ),
+    "05.P4": Prediction(
+        "We blur the head of the German shepherd, where Grad-CAM is strongest. How much of its lead over the malinois"
+        " will be left?",
+        ("next to nothing: a dog is known by its head", "about half", "nearly all"),
+        _head_hidden,
     ),
 }
