@@ -133,7 +133,7 @@ TOLD = {
     "07.P1": "A black patch does most harm",
     "07.P2": "draws the same picture for an animal",
     "07.P3": "for every story; new photographs tell",
-    "08.P1": "the last maps follow slowly",
+    "08.P1": "Deeper it gets less",
     "08.P2": "and the mean of two neighbours does not",
 }
 
