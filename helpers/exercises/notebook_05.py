@@ -114,7 +114,7 @@ QUESTIONS = {
         "Section 5 compares sum and logit − bias on the last layer; give hires_cam another layer.",
         'The sum of cam.hires_cam(…, layer="block6d_add", upsample=False), divided by logit − bias.',
         accept=number(lambda: _sum_of_hires_cam("block6d_add"), relative=0.03),
-        because="Behind this layer there are ReLUs and biases: what is not linear need not add up.",
+        because="ReLUs alone would keep the law: twice the input, twice the output. What the biases add is missing.",
     ),
     "05.P1": Prediction(
         "The strongest place of the map lies over a square of 32 × 32 pixels. Which share of its dependence on the"
