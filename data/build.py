@@ -184,7 +184,7 @@ def main():
             (DATA / "photos" / photo).write_bytes(wheels.read("scikit_image", f"skimage/data/{photo}"))
     write_checksums()
     # These use helpers, which wants the checksums of what is new.
-    for script in ("train_mnist.py", "make_composites.py"):
+    for script in ("train_mnist.py", "train_filters.py", "make_composites.py"):
         subprocess.run([sys.executable, str(DATA / script)], check=True)
         write_checksums()
 

@@ -19,7 +19,14 @@ LOADERS = {
     "imagenet_classes.txt": lambda: models.decode(np.arange(1000)),
     "photos/koala.webp": lambda: data.path("photos/koala.webp"),
 }
-SCRIPTS = {"build.py", "train_mnist.py", "make_composites.py"}
+SCRIPTS = {
+    "build.py",
+    "train_mnist.py",
+    "make_composites.py",
+    "show_faces.py",
+    "train_filters.py",
+    "make_reconstructions.py",
+}
 BOOKKEEPING = SCRIPTS | {"README.md", "packages.txt", "sources.csv", "checksums.sha256"}
 
 
@@ -171,3 +178,14 @@ def test_training_the_digit_classifier_again_reaches_its_accuracy():
 
     _, accuracy = train_mnist.train()
     assert accuracy >= 0.985
+
+
+def test_filters_begin_with_the_noise_of_their_script_and_do_not_stay_there():
+    from data import train_filters
+
+    with np.load(data.path("filters_from_noise.npz"), allow_pickle=False) as stored:
+        assert stored["steps"].tolist() == train_filters.STEPS
+        kernels, accuracy = stored["conv1/kernel"].astype("float32"), stored["accuracy"]
+    np.testing.assert_allclose(kernels[0], train_filters.network().get_layer("conv1").get_weights()[0], atol=1e-4)
+    assert np.abs(np.diff(kernels, axis=0)).max((1, 2, 3, 4)).min() > 0
+    assert accuracy[0] < 0.06 and accuracy[-1] > 0.2  # by chance 1 of 28

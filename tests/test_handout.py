@@ -115,11 +115,13 @@ def test_up_to_the_next_heading_nothing_answers_a_prediction(id):
 TOLD = {
     "01.P1": "Two spotted cats come first",
     "01.P2": "nine in ten are zero",
-    "02.P2": "Two features, two rules, one picture",
+    "02.P2": "Two features, one picture for each rule",
+    "02.P3": "Nearly grey, and the network is sure",
     "03.P1": "the answer becomes koala",
-    "03.P2": "large ones at the lower right corner",
+    "03.P2": "large ones at the body",
     "03.P3": "Plain grey says nothing",
-    "04.P1": "it promises more than twice what comes",
+    "03.P5": "it finds dust",
+    "04.P1": "of the promised rise comes",
     "04.P2": "the gradient becomes another one",
     "04.P3": "while the picture is still nearly black",
     "05.P1": "depends on a whole region",
@@ -128,10 +130,12 @@ TOLD = {
     "05.P4": "Hide the head and the lead",
     "06.P1": "z⁺ gives it most",
     "06.P2": "now an 8",
-    "06.P3": "gradient and LRP-0 see nothing",
+    "06.P3": "49 convolutions change little",
     "07.P1": "A black patch does most harm",
     "07.P2": "draws the same picture for an animal",
     "07.P3": "some channel fits any story",
+    "08.P1": "Deeper it gets less",
+    "08.P2": "and the mean of two neighbours does not",
 }
 
 

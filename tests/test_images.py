@@ -562,3 +562,29 @@ def test_signed_pixels_put_zero_at_mid_grey():
     assert images.signed(lonely).max() == 255  # also where the percentile is zero
     with pytest.raises(ValueError, match="NaN"):
         images.signed(np.full((2, 2, 3), np.nan))
+
+
+@pytest.mark.parametrize("name", images.faces())
+def test_eyes_and_nose_lie_where_the_face_has_them(name):
+    face, marks = images.face(name, 112)
+    (left, right), nose = (np.array(marks[f"eye on the {side}"]) for side in ("left", "right")), marks["nose"]
+    assert face.shape == (112, 112, 3) and face.dtype == np.uint8
+    assert np.hypot(*(left - right)) == pytest.approx(112 / 3.5, rel=0.01)
+    assert left[1] < right[1] and nose[0] > (left[0] + right[0]) / 2
+    assert all(8 < value < 104 for place in marks.values() for value in place)
+
+
+def test_marks_are_on_what_they_name():
+    """The lemur's eyes are orange, and its nose is black."""
+    face, marks = images.face("lemur")
+    colours = {
+        part: face[round(row) - 4 : round(row) + 5, round(column) - 4 : round(column) + 5].mean((0, 1))
+        for part, (row, column) in marks.items()
+    }
+    assert all(colours[f"eye on the {side}"][0] > 1.8 * colours[f"eye on the {side}"][2] for side in ("left", "right"))
+    assert colours["nose"].max() < 90
+
+
+def test_a_photograph_without_a_marked_face():
+    with pytest.raises(ValueError, match="face.*koala"):
+        images.face("koalas")

@@ -42,4 +42,4 @@ def test_options_may_differ_by_layer():
 def test_portrait_is_one_figure_with_a_row_for_each_layer():
     options = {"dream_options": {"octaves": 1, "steps": 1, "jitter": 0}, "invert_options": {"steps": 1}}
     figure = overview.portrait(zoo.build("residual"), photograph(), ["stem", "join"], progress=False, **options)
-    assert sum(bool(axis.images) for axis in figure.axes) == 12
+    assert sum(bool(axis.images) for axis in figure.axes) == 8

@@ -243,6 +243,22 @@ def test_matrix_writes_its_numbers_and_shares_one_scale():
     assert clims(plots.matrix(values[0], ["a", "b"], limits=(0, 1))) == [(0, 1)]
 
 
+def test_dots_show_every_number_in_the_row_of_its_group():
+    figure = plots.dots({"first": {"own": [1, 2, 3], "other": [-1]}, "second": {"own": [5], "other": []}}, zero=0.5)
+    (axis,) = figure.axes
+    rows = [np.rint(np.asarray(points.get_offsets())[:, 1]) for points in axis.collections]
+    assert [list(np.asarray(points.get_offsets())[:, 0]) for points in axis.collections] == [[1, 2, 3], [-1], [5], []]
+    assert list(map(list, rows)) == [[0, 0, 0], [0], [1], []]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
+    assert axis.lines[0].get_xdata()[0] == 0.5 and len(figure.legends[0].texts) == 2
+
+
+def test_pixels_of_figures_of_one_size_are_frames():
+    first, second = (plots.curves({"a": values}, [0, 1], width=4).pixels() for values in ([0, 1], [0, 10_000]))
+    assert first.shape == second.shape and first.shape[1:] == (400, 3) and first.dtype == np.uint8
+    assert (first != second).any()
+
+
 def test_boxes_are_where_they_belong_and_all_of_them_is_seen():
     figure = plots.boxes(PHOTO, [(10, 20, 30, 50), (-20, 0, 40, 100)], ["small", "large"])
     axis = figure.axes[0]
@@ -348,6 +364,7 @@ def test_style_of_the_caller_is_left_alone():
         (lambda: plots.overlays(PHOTO, MAPS, ["a"]), "1 titles for 3"),
         (lambda: plots.curves({"loss": [1, 2]}, [1, 2, 3]), "loss.*2 values for 3"),
         (lambda: plots.matrix(np.zeros((2, 3)), ["a", "b"]), "square"),
+        (lambda: plots.dots({"a": {"own": [1]}, "b": {"other": [1]}}), "Row 'b'.*other"),
         (lambda: plots.boxes(PHOTO, [(0, 0, 1, 1)], ["a", "b"]), "2 labels for 1"),
         (lambda: plots.predictions([PHOTO], []), "0 lists of answers for 1"),
     ],
@@ -355,3 +372,17 @@ def test_style_of_the_caller_is_left_alone():
 def test_impossible_figures_say_why(draw, says):
     with pytest.raises(ValueError, match=says):
         draw()
+
+
+def test_flows_are_red_above_zero_and_blue_below_and_as_thick_as_they_are_large():
+    places = {"x": (0, 0), "h": (1, 1), "y": (2, 0)}
+    values = {"x": 1.0, "h": -2.0, "y": 3.0}
+    panels = {name: (values, {("x", "h"): 2.0, ("h", "y"): -1.0}) for name in ("one", "two")}
+    figure = plots.flows(places, panels | {"still": (values, {("x", "y"): 0.0})}, "a title")
+    one, _, still = figure.axes
+    assert (one.get_title(), figure.get_suptitle()) == ("one", "a title")
+    assert {"+2.0", "-1.0", "x\n1.0", "h\n-2.0", "y\n3.0"} == {text.get_text() for text in one.texts}
+    strong, weak = one.lines
+    assert strong.get_linewidth() > weak.get_linewidth() > still.lines[0].get_linewidth()
+    red, blue = (np.subtract(*matplotlib.colors.to_rgb(line.get_color())[::2]) for line in (strong, weak))
+    assert red > 0.3 and blue < -0.3

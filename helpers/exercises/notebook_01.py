@@ -22,7 +22,7 @@ def _most_excited_by_channel_515():
 
 def _least_sparse_convolution():
     vgg, (_, pictures) = models.load("vgg19"), photographs()
-    profile = units.activity(vgg, pictures, submodels.layer_names(vgg, "conv"))
+    profile = units.activity(vgg, pictures, submodels.layer_names(vgg, "conv"), batch=2)
     return min(profile, key=lambda name: profile[name].sparsity)
 
 

@@ -1,5 +1,7 @@
 """The exercises and predictions of notebook 02, deconvolution, dream, reconstruction."""
 
+from functools import cache
+
 import keras
 import numpy as np
 
@@ -7,8 +9,14 @@ from .. import models, submodels
 from ..features import deconv
 from ..pictures import images
 from ..submodels import engine
+from ..synthesis import inversion
 from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
 from .shared import maps_of, pixels_of, small
+
+
+@cache
+def _vgg():
+    return models.load("vgg19", size="any")
 
 
 def _unpooled():
@@ -25,7 +33,7 @@ def _through_relu(rule):
 
 def _likeness_of_two_channels(photograph, layer, rule):
     """The correlation of the projections of the two strongest channels, at the place of the strongest activation."""
-    vgg, picture = models.load("vgg19"), pixels_of(photograph)
+    vgg, picture = _vgg(), pixels_of(photograph)
     maps = maps_of(vgg, layer, picture[None])[0]
     row, column, _ = np.unravel_index(maps.argmax(), maps.shape)
     seeds = np.zeros((2, *maps.shape), "float32")
@@ -48,15 +56,14 @@ def _is_zoom(frames):
         if not np.abs(middle - after).mean() < 0.9 * np.abs(before - after).mean():
             return False
     panda = images.batch(images.sample("panda"), size=128)
-    maps = maps_of(models.load("vgg19", size=128), "block4_conv2", np.stack([panda[0], film[-1]]))
+    maps = maps_of(_vgg(), "block4_conv2", np.stack([panda[0], film[-1]]))
     before, after = (maps**2).mean((1, 2, 3))
     return bool(after > 2 * before)
 
 
 def _nine_projections():
-    vgg = models.load("vgg19", size="any")
     pictures = images.batch(*map(images.sample, images.samples()), size=160)
-    found = deconv.top_projections(vgg, "block1_conv2", 19, pictures, batch=4)
+    found = deconv.top_projections(_vgg(), "block1_conv2", 19, pictures, batch=4)
     inside = [box.min() >= 0 and box.max() <= 160 for box in found.patches.boxes]  # not cut off by the border
     likeness = np.corrcoef(found.projections[inside].reshape(sum(inside), -1)).min()
     place = 2 - int(np.digitize(likeness, (0.8, 0.999)))
@@ -66,6 +73,14 @@ def _nine_projections():
 def _another_feature():
     likeness = _likeness_of_two_channels("koala", "block5_conv1", "guided")
     return nearest(likeness, (0, 0.5, 1)), f"The correlation is {likeness:.2f}."
+
+
+def _picture_of_an_answer():
+    network, koala = models.load("efficientnet_lite0", size=112), images.batch(images.sample("koala"), size=112)[0]
+    found = inversion.invert(network, koala, "logits", steps=80, progress=False)
+    spread, before = found.picture.std(), koala.std()
+    place = nearest(spread, (before, before / 2, 0))
+    return place, f"Its pixels spread by {spread:.0f} grey levels around their mean, the photograph's by {before:.0f}."
 
 
 QUESTIONS = {
@@ -108,5 +123,15 @@ QUESTIONS = {
         " will the two pictures be? (Correlation 1: the same but for brightness and contrast; 0: nothing in common.)",
         ("near 0: two features, two pictures", "about 0.5", "near 1: one picture twice"),
         _another_feature,
+    ),
+    "02.P3": Prediction(
+        "The answer of EfficientNet-Lite0 is made from 1000 logits. A search starts from faint noise around grey, and"
+        " ends with a picture that has the logits of the koala. What will that picture look like?",
+        (
+            "a koala, as in the photograph",
+            "a pale koala, half as strong",
+            "nearly plain grey",
+        ),
+        _picture_of_an_answer,
     ),
 }

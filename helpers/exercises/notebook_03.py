@@ -8,6 +8,8 @@ from scipy.stats import spearmanr
 
 from .. import models
 from ..attribution import perturbation
+from ..attribution.occlusion import Windows
+from ..pictures import images
 from .kinds import Exercise, Prediction, kind_of, nearest, numbers_in_order, word
 from .shared import answers, network, pixels_of, small, top_answers
 
@@ -49,6 +51,15 @@ def _hides_the_koala(mask):
     return answers(changed)[0][0] != top_answers("koala")[0][0]
 
 
+def _one_square_counts():
+    """The mean over the windows that cover a pixel, at two pixels, if only the last window has a drop."""
+    windows = Windows.over((224, 224), 96, 32)
+    drops = np.zeros((len(windows.tops), len(windows.lefts)))
+    drops[-1, -1] = 1
+    heatmap = windows.mean(drops)
+    return [heatmap[223, 223], heatmap[160, 160]]
+
+
 def _answer_to_two_animals():
     _, label, probability = top_answers("koala+panda")[0]
     sure = {"koala": 0, "giant panda": 1}.get(label, 3)
@@ -70,6 +81,27 @@ def _small_and_large_squares():
 def _plain_grey():
     _, label, probability = answers(np.full((224, 224, 3), 127, "float32"))[0]
     return int(np.digitize(probability, (0.03, 0.3))), f"The first answer is {label}, with {probability:.1%}."
+
+
+def _share_of_a_rise_map():
+    """The koala's share of its RISE map, on the picture with a koala and a panda."""
+    pixels, halves = images.composite("koala", "panda", size=112)
+    small_network = models.load("efficientnet_lite0", size=112)
+    heatmap = perturbation.rise(small_network, pixels.astype("float32"), 105, masks=200, progress=False)
+    share = heatmap[halves["koala"]].sum() / heatmap.sum()
+    return nearest(share, (0.5, 0.75, 0.95)), f"The share is {share:.2f}, with 200 masks."
+
+
+def _fine_mask_moved():
+    """P(koala) under a fine learned mask, and after the mask was moved by 4 pixels."""
+    picture = pixels_of("koala")
+    blurred = gaussian_filter(picture, (10, 10, 0), mode="nearest")
+    options = {"cells": 112, "smoothness": 0, "jitter": 0, "steps": 40, "progress": False}
+    mask = perturbation.meaningful_perturbation(network(), picture, 105, **options)
+    kept = 1 - np.stack([mask, np.roll(mask, 4, axis=1)])[..., None]
+    before, after = tf.nn.softmax(network()(picture * kept + blurred * (1 - kept)))[:, 105].numpy()
+    numbers = f"P(koala) is {before:.2f} under the mask, and {after:.2f} under the moved one (after 40 steps)."
+    return nearest(after, (0.05, 0.35, 0.8)), numbers
 
 
 QUESTIONS = {
@@ -97,6 +129,12 @@ QUESTIONS = {
         accept=_hides_the_koala,
         because="Now move your mask by 4 pixels with np.roll, and ask again: is the koala back?",
     ),
+    "03.5": Exercise(
+        "How many squares cover the corner pixel? And the pixel (160, 160)? Squares begin at 0, 32, 64, 96 and 128.",
+        "A square that begins at s covers the pixels s to s + 95. Count along one axis, and take the square.",
+        accept=numbers_in_order(_one_square_counts, absolute=0.01),
+        because="One square made both values: the corner only looks more important because nothing dilutes it.",
+    ),
     "03.P1": Prediction(
         "A picture holds a koala above and a panda below, and the network has one first answer. Which?",
         (
@@ -117,5 +155,16 @@ QUESTIONS = {
         "The network looks at plain grey and nothing else. How probable is its first answer?",
         ("less than 3 %", "3 to 30 %", "more than 30 %: it always names something"),
         _plain_grey,
+    ),
+    "03.P4": Prediction(
+        "RISE with 500 masks. Which share of the koala's map lies in the koala's half?",
+        ("about 0.5, as by chance", "about 0.75", "about 0.95"),
+        _share_of_a_rise_map,
+    ),
+    "03.P5": Prediction(
+        "A mask of 112 × 112 cells is learned, and under it P(koala) is nearly 0. Then the finished mask is moved by 4"
+        " of the 224 pixels. What is P(koala) then?",
+        ("below 0.1: it still hides the koala", "about 0.35", "above 0.6: the koala is back"),
+        _fine_mask_moved,
     ),
 }

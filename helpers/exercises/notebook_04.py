@@ -25,14 +25,15 @@ def _koala_instead_of_panda():
 
 def _mass_on_dark_pixels(photograph, baselines, dark):
     picture = pixels_of(photograph)
-    options = {"baseline": baselines, "tolerance": 0.03, "progress": False}
+    options = {"baseline": baselines, "tolerance": 0.03, "batch": 4, "progress": False}
     mass = np.abs(gradients.integrated_gradients(network(), picture, **options)).sum(-1)
     return mass[picture.max(-1) < dark].sum() / mass.sum()
 
 
 def _koala_rather_than_panda():
     """What the half with the koala adds to the logit of the koala less that of the panda."""
-    options = {"target": lambda outputs: outputs[:, 105] - outputs[:, 388], "tolerance": 0.03, "progress": False}
+    options = {"tolerance": 0.03, "batch": 4, "progress": False}
+    options |= {"target": lambda outputs: outputs[:, 105] - outputs[:, 388]}
     found = gradients.integrated_gradients(network(), pixels_of("koala+panda"), **options)
     return found[images.masks("koala+panda")["koala"]].sum()
 

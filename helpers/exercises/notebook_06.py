@@ -2,14 +2,15 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from scipy.ndimage import maximum_filter
 
 from .. import models
-from ..attribution import gradients, relevance
-from ..pictures import digits
+from ..attribution import gradients, relevance, rules
+from ..pictures import digits, images
 from ..submodels import engine
-from .kinds import Exercise, Prediction, nearest, number, numbers_in_order, word
-from .shared import network, photographs, ramp, small
+from .kinds import Exercise, Prediction, nearest, number, numbers_in_order
+from .shared import network, small, top_answers
 
 LRP_0, Z_PLUS = {"rule": "epsilon", "epsilon": 0}, {"rule": "zplus"}
 
@@ -34,20 +35,30 @@ def _credit_for_the_smaller():
 
 
 def _painted_pixels(number, digit, other):
-    """How many pixels of paper must be painted, those first that speak most for `digit` rather than `other`."""
+    """How many pixels of paper must be painted until it is no `digit`: by relevance, then by the gradient."""
     reader, picture = models.load("mnist_cnn"), digits.load()[1][0][number]
-    speaks = relevance.lrp(reader, picture, lambda logits: logits[:, digit] - logits[:, other], first="box")
-    order = np.argsort(-np.where(picture < 20, speaks, -np.inf).ravel())
-    films = np.repeat(picture.reshape(1, -1), 100, 0)
-    for count in range(1, len(films)):
-        films[count:, order[count - 1]] = 255
-    return int((engine.run(reader, films.reshape(-1, 28, 28, 1)).argmax(1) != digit).argmax())
+
+    def contrast(logits):
+        return logits[:, digit] - logits[:, other]
+
+    counts, speaks = [], relevance.lrp(reader, picture, contrast, first="box")
+    for lowest_first in (-speaks, gradients.saliency(reader, picture, contrast)):
+        order = np.argsort(np.where(picture < 20, lowest_first, np.inf).ravel())
+        films = np.repeat(picture.reshape(1, -1), 100, 0)
+        for count in range(1, len(films)):
+            films[count:, order[count - 1]] = 255
+        counts.append(int((engine.run(reader, films.reshape(-1, 28, 28, 1)).argmax(1) != digit).argmax()))
+    return counts
 
 
-def _least_relevance_left_at(layer):
-    names, pictures = photographs()
-    _, inside = relevance.lrp(network(), pictures, layers=[layer], batch=4)
-    return names[(inside[layer].sum((1, 2, 3)) / engine.run(network(), pictures).max(1)).argmin()]
+def _arrives_without_shares_of_biases(number):
+    """Share of the score of a digit that reaches its pixels by LRP-0, if biases get nothing."""
+    reader, picture = models.load("mnist_cnn"), digits.load()[1][0][number]
+
+    def rule(layer, x, received, options):
+        return rules.epsilon(layer._replace(bias=tf.zeros_like(layer.bias)), x, received, options)
+
+    return relevance.lrp(reader, picture, rule=rule, epsilon=0).sum() / engine.run(reader, picture[None]).max()
 
 
 def _share_of_what_does_not_matter():
@@ -66,9 +77,20 @@ def _six_pixels_of_ink():
     return int(np.digitize(after, (-1, 1))), f"The logit of 9 minus that of 8 was {before:.1f}, and is {after:.1f} now."
 
 
-def _saturated():
-    product = gradients.gradient_x_input(ramp(), np.full((1, 1, 1), 2, "float32")).item()
-    return nearest(product, (1, 0, 2)), f"Gradient × input is {product:.1f}, because f is flat at 2."
+def _on_the_right_animal():
+    """Mean share of the positive relevance there, by z⁺ in convolutions and ε in the Dense layer."""
+
+    def rule(layer, x, received, options):
+        return (rules.epsilon if len(layer.kernel.shape) == 2 else rules.zplus)(layer, x, received, options)
+
+    found = []
+    for pair in images.COMPOSITES:
+        both = images.batch(images.sample(pair))
+        for name, half in images.masks(pair).items():
+            maps = relevance.lrp(network(), both, top_answers(name)[0][0], rule=rule)[0].sum(-1)
+            found.append(np.maximum(0, maps * half).sum() / np.maximum(0, maps).sum())
+    share = np.mean(found)
+    return nearest(share, (0.69, 0.8, 0.92)), f"It is {share:.2f}; with z⁺ in the Dense layer too it was 0.69."
 
 
 QUESTIONS = {
@@ -85,16 +107,16 @@ QUESTIONS = {
         because="The smaller one gets all the credit, though without the other the result would be 0 as well.",
     ),
     "06.3": Exercise(
-        "Section 5 does it for a 4 and a 9, with six pixels at once; here one after the other, and look each time.",
-        "np.argsort(-np.where(digit < 20, relevances, -np.inf).ravel()) is the order in which to paint.",
-        accept=number(lambda: _painted_pixels(1299, 3, 5), relative=0),
-        because="So little ink decides between these two digits, and the map knew where.",
+        "Section 5 does it with six pixels at once; here one after the other, and look each time.",
+        "np.argsort(np.where(digit < 20, order, np.inf), axis=None), with order = −relevance, then the gradient.",
+        accept=numbers_in_order(lambda: _painted_pixels(1941, 7, 3)),
+        because="The gradient needs fewer: it says what a change would do, the map who made the score that is there.",
     ),
     "06.4": Exercise(
-        "Section 6 draws these sums for one photograph; `layers=` gives them for a whole batch.",
-        'relevance.lrp(network, everything, layers=depths)[1]["block5c_add"].sum((1, 2, 3)), by the score.',
-        accept=word(lambda: _least_relevance_left_at("block5c_add")),
-        because="Of all these photographs it is the one whose animal has no class in this network.",
+        "share(changed(layer, np.array, bias=False), x, received) shares by z without the bias.",
+        "lrp_by_hand(test_digits[18], 3, your_rule).sum() / answers[18, 3]",
+        accept=number(lambda: _arrives_without_shares_of_biases(18)),
+        because="With nobody else to keep a share, all of it arrives; but where z is near 0, fractions are huge now.",
     ),
     "06.P1": Prediction(
         "The score is 3, and it does not depend on x₁ at all. What will z⁺ give to x₁?",
@@ -108,8 +130,13 @@ QUESTIONS = {
         _six_pixels_of_ink,
     ),
     "06.P3": Prediction(
-        "f rises from 0 at x = 0 to 1 at x = 1, and stays there. What does gradient × input say at x = 2?",
-        ("1: what f has gained", "0: nothing", "2: the whole input"),
-        _saturated,
+        "z⁺ in all 49 convolutions, ε in the one Dense layer. Which share of the positive relevance is on the right"
+        " animal, on average?",
+        (
+            "0.69, as by z⁺ everywhere: the depth is to blame",
+            "about 0.80: both are",
+            "0.92, nearly as by the composite: the one Dense layer is to blame",
+        ),
+        _on_the_right_animal,
     ),
 }

@@ -4,6 +4,7 @@ import io
 import textwrap
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -34,6 +35,12 @@ class Picture(Figure):
         """The figure itself, from now on drawn with twice as many dots each way: for the two best of a notebook."""
         self.density = 2
         return self
+
+    def pixels(self):
+        """The whole figure as `(H, W, 3)` uint8, so that figures of one size can be the frames of a film."""
+        canvas = FigureCanvasAgg(self)
+        canvas.draw()
+        return np.array(canvas.buffer_rgba())[..., :3]
 
     def encoded(self):
         """`(mime type, bytes)` of the figure."""

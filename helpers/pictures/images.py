@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw
 
 from .. import environment
 from .colour import colorize, finite_range, limits_of, signed
-from .photographs import COMPOSITES, composite, masks, sample, samples
+from .photographs import COMPOSITES, composite, face, faces, masks, sample, samples
 from .reading import FORMATS, MAX_PIXELS, batch, centre, crop, load, resize
 
 __all__ = ["COMPOSITES", "FORMATS", "MAX_PIXELS", "animation", "batch", "colorize", "composite", "contour", "crop"]
-__all__ += ["load", "masked", "masks", "overlay", "resize", "sample", "samples", "signed", "tile"]
+__all__ += ["face", "faces", "load", "masked", "masks", "overlay", "resize", "sample", "samples", "signed", "tile"]
 
 
 def overlay(image, heatmap, alpha=0.5, cmap="inferno", limits=None, fade=False):

@@ -1,4 +1,7 @@
-"""The bundled photographs, and two of them in one picture. Public in `images`."""
+"""The bundled photographs, two of them in one picture, and the faces in them. Public in `images`."""
+
+import csv
+import functools
 
 import numpy as np
 
@@ -47,6 +50,38 @@ def composite(first, second, size=224):
 def masks(name, size=224):
     """Where each object of a composite of this size is: `masks("koala+panda")["koala"]` is bool `(H, W)`."""
     return composite(*_pair(name), size=size)[1]
+
+
+def faces():
+    """Names of the photographs with a face from the front, whose eyes and nose are marked: see `face`."""
+    return sorted(_marks())
+
+
+def face(name, size=224):
+    """A face cut out of a bundled photograph, and where its eyes and its nose are.
+
+    The face is a square around the marks, 3.5 times as wide as the eyes are apart (or as the photograph has room). The
+    marks were set by hand (`data/faces.csv`, drawn by `data/show_faces.py`).
+
+    Returns:
+        `(size, size, 3)` uint8, and a dict: "eye on the left", "eye on the right", "nose" → `(row, column)`.
+    """
+    marks = _marks()[checks.choose(name, faces(), "face", "images.faces() lists all.")]
+    photograph, places = sample(name), np.array(list(marks.values()))
+    side = min(round(3.5 * np.hypot(*(places[0] - places[1]))), *photograph.shape[:2])
+    first = np.clip(np.rint(places.mean(axis=0) - side / 2), 0, np.array(photograph.shape[:2]) - side).astype(int)
+    cut = photograph[first[0] : first[0] + side, first[1] : first[1] + side]
+    return crop(cut, size), dict(zip(marks, (places - first) * (size / side), strict=True))
+
+
+@functools.cache
+def _marks():
+    """Name of a photograph → part of the face → `(row, column)` in the file's own pixels."""
+    with data.path("faces.csv").open(encoding="utf-8", newline="") as stream:
+        marks = {}
+        for row in csv.DictReader(stream):
+            marks.setdefault(row["photograph"], {})[row["part"]] = int(row["y"]), int(row["x"])
+    return marks
 
 
 def _pair(name):

@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 
 from . import images as pictures
 from .colour import DIVERGING, SEQUENTIAL, scale, shares  # noqa: F401 (SEQUENTIAL: for readers)
+from .diagram import flows  # noqa: F401 (for readers)
 from .figure import COLOURS, STYLE, figure, wrapped
 
 WIDTH = 9  # inches, at 100 dots each: what a notebook page shows without scaling
@@ -384,4 +385,31 @@ def predictions(images, answers, titles=None, columns=None, title=None, width=WI
             share = f"{probability:.0%}" if probability >= 0.005 else "<1%"
             axis.text(0.01, line, f"{share}  {label}", va="center", fontsize=8)  # over it: there is room
         axis.set(xlim=(0, 1), ylim=(len(answer) - 0.5, -0.5))
+    return drawing
+
+
+@_styled
+def dots(groups, zero=0, xlabel=None, title=None, width=WIDTH):
+    """Every single number as a dot, in a row for each group: what a mean and a standard deviation hide.
+
+    Args:
+        groups: dict: name of the row → dict: name of the colour → numbers. All rows have the same colours.
+        zero: where a vertical line stands: no effect, or chance.
+        xlabel: what the numbers are.
+    """
+    drawing = figure(width, 0.34 * len(groups) + 0.9, title)
+    axis, colours = drawing.subplots(), list(next(iter(groups.values())))
+    for row, (name, numbers) in enumerate(groups.items()):
+        if list(numbers) != colours:
+            raise ValueError(f"Row {name!r} has the colours {list(numbers)}, and the first row {colours}.")
+        for place, (label, values) in enumerate(numbers.items()):
+            height = row + 0.3 * ((place + 0.5) / len(colours) - 0.5)
+            style = {"s": 26, "alpha": 0.75, "linewidth": 0, "color": COLOURS[place], "marker": "os^Dv<>"[place]}
+            axis.scatter(values, [height] * len(values), label=None if row else label, **style)
+    axis.axvline(zero, color="0.5", linewidth=1)
+    axis.set(xlabel=xlabel or "", ylim=(len(groups) - 0.5, -0.5))
+    axis.set_yticks(range(len(groups)), list(groups))
+    axis.grid(axis="x", alpha=0.3)
+    if len(colours) > 1:
+        drawing.legend(loc="outside right center", frameon=False)
     return drawing

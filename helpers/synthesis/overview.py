@@ -18,7 +18,7 @@ class View(NamedTuple):
     channel: int  # with the strongest single activation away from the border, where padding makes its own
     activation: np.ndarray  # (h, w) float32, the map of the channel
     projection: np.ndarray  # (H, W, C) float32, signed: the whole map through the deconvolutional network
-    overlay: np.ndarray  # (H, W, 3) uint8, the map over the photograph
+    overlay: np.ndarray  # (H, W, 3) uint8, the map over the photograph, fading where it is weak
     dream: np.ndarray  # (H, W, C) float32, 0..255: more of what the layer sees
     reconstruction: np.ndarray  # (H, W, C) float32, 0..255: what the layer still knows
     error: float  # ‖Φ(reconstruction) − Φ₀‖ / ‖Φ₀‖
@@ -43,7 +43,7 @@ def views(model, image, layers, dream_options=None, invert_options=None, progres
         channel = int(maps[rows, columns].max((0, 1)).argmax())
         own = dream_options.get(layer, dream_options)
         projection = deconv.project(model, pictures[0], layer, channel, "all")
-        overlay = images.overlay(pictures[0], maps[..., channel])
+        overlay = images.overlay(pictures[0], maps[..., channel], 0.8, fade=True)
         dreamt = dream.deep_dream(model, pictures[0], layer, progress=progress, **own).picture
         inverted = inversion.invert(model, pictures[0], layer, progress=progress, **invert_options)
         error = float(inverted.errors[inverted.losses[:, -1].argmin()])
@@ -52,15 +52,15 @@ def views(model, image, layers, dream_options=None, invert_options=None, progres
 
 
 def portrait(model, image, layers, title=None, **options):
-    """The large figure for any picture in one call: `draw(image, views(model, image, layers, **options), title)`."""
-    return draw(image, views(model, image, layers, **options), title)
+    """The large figure for any picture in one call: `draw(views(model, image, layers, **options), title)`."""
+    return draw(views(model, image, layers, **options), title)
 
 
-def draw(image, found, title=None):
-    """The large figure, a `plots.Picture`, of what `views` found: a row for each depth, with all of it side by side."""
-    heads = ["the photograph", "activation", "overlay", "projection", "dream", "reconstruction"]
+def draw(found, title=None):
+    """The large figure, a `plots.Picture`, of what `views` found: a row for each depth, four pictures wide."""
+    heads = ["the map over the photograph", "sent back to pixels", "dream", "reconstruction"]
     cells = []
     for view in found:
-        cells += [image, view.activation, view.overlay, images.signed(view.projection), view.dream, view.reconstruction]
+        cells += [view.overlay, images.signed(view.projection), view.dream, view.reconstruction]
     rows = [f"{view.layer}\nchannel {view.channel}" for view in found]
-    return plots.grid(cells, heads, columns=len(heads), rows=rows, title=title, width=11)
+    return plots.grid(cells, heads, columns=len(heads), rows=rows, title=title, width=7.2)

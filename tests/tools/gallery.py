@@ -65,7 +65,7 @@ def moving(paths):
     if path is None:
         return ""
     picture = (
-        f'<img src="notebooks/thumbnails/{path.stem}.gif" alt="{html.escape(nb.title(nb.read(path)))}" width="720">'
+        f'<img src="notebooks/thumbnails/{path.stem}.gif" alt="{html.escape(nb.title(nb.read(path)))}" width="480">'
     )
     return f'<p align="center"><a href="notebooks/{path.name}">{picture}</a></p>'
 
