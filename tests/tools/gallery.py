@@ -88,7 +88,7 @@ def main():
         picture = thumbnail(nb.read(path))
         if picture is None:
             raise ValueError(f"{path.name} has no picture among its outputs; execute it with `make notebooks`")
-        picture.save(THUMBNAILS / f"{path.stem}.jpg", quality=85, optimize=True)
+        picture.save(THUMBNAILS / f"{path.stem}.jpg", quality=92, optimize=True)
         if film := nb.film(nb.read(path)):
             (THUMBNAILS / f"{path.stem}.gif").write_bytes(film)
     README.write_text(with_gallery(README.read_text(encoding="utf-8"), nb.paths()), encoding="utf-8")
