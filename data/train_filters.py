@@ -15,35 +15,12 @@ import numpy as np
 DATA = Path(__file__).resolve().parent
 sys.path.insert(0, str(DATA.parent))  # the repository is not installed as a package
 
-from helpers import engine, images  # noqa: E402
+from helpers import engine, images, training  # noqa: E402
 
 SIDE, SIZE, SEEN = 32, 256, 205  # pixels of a patch and of a photograph; the columns right of SEEN are for the test
 BATCH = 128
 GREY = 0.6  # share of the patches that lose their colours
 STEPS = [0, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 250, 300, 400, 500, 600, 800, 1000, 1500]
-
-
-def network():
-    """The untrained network: patches `(B, 32, 32, 3)` of 0..255 in, a logit for each of the 28 photographs out."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    noise = keras.initializers.RandomNormal(stddev=0.03, seed=0)
-    return keras.Sequential(
-        [
-            keras.Input((SIDE, SIDE, 3)),
-            # Each colour of each patch: minus its mean, and divided by its spread.
-            layers.GroupNormalization(3, epsilon=100, center=False, scale=False, name="contrast"),
-            layers.Conv2D(32, 7, strides=2, padding="same", activation="relu", kernel_initializer=noise, name="conv1"),
-            layers.Conv2D(32, 3, activation="relu", name="conv2"),
-            layers.MaxPooling2D(2, name="pool"),
-            layers.Conv2D(48, 3, activation="relu", name="conv3"),
-            layers.GlobalMaxPooling2D(name="largest"),
-            layers.Dense(28, name="logits"),
-        ],
-        name="which_photograph",
-    )
 
 
 def patches(photographs, random, count, grey, columns=(0, SEEN)):
@@ -62,7 +39,8 @@ def train(grey=GREY):
     """Dict: `steps`, and for each of them `accuracy` and `loss` on unseen columns and the weights, `layer/kernel`."""
     import keras
 
-    model = network()
+    keras.utils.set_random_seed(0)
+    model = training.which_photograph()
     # AdamW shrinks all weights by a share of each step. What no gradient renews, such as the noise, fades away.
     model.compile(
         keras.optimizers.AdamW(2e-3, weight_decay=1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
-from . import checks
+from . import checks, data
 from .features import units
+from .pictures import images
 from .submodels import engine, taps
 from .submodels.graph import trace
 
@@ -109,6 +110,44 @@ def _chooser(steps):
     if not wanted:
         raise ValueError(f"steps is {steps!r}: give whole numbers from 0 on, a function of a step, or None.")
     return wanted.__contains__
+
+
+def which_photograph():
+    """The network of `filters_from_noise`, untrained: patches `(B, 32, 32, 3)`, 0..255, to 28 logits."""
+    layers, noise = keras.layers, keras.initializers.RandomNormal(stddev=0.03, seed=0)
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            # Each colour of each patch: minus its mean, and divided by its spread.
+            layers.GroupNormalization(3, epsilon=100, center=False, scale=False, name="contrast"),
+            layers.Conv2D(32, 7, strides=2, padding="same", activation="relu", kernel_initializer=noise, name="conv1"),
+            layers.Conv2D(32, 3, activation="relu", name="conv2"),
+            layers.MaxPooling2D(2, name="pool"),
+            layers.Conv2D(48, 3, activation="relu", name="conv3"),
+            layers.GlobalMaxPooling2D(name="largest"),
+            layers.Dense(28, name="logits"),
+        ],
+        name="which_photograph",
+    )
+
+
+def filters_from_noise():
+    """The `Snapshots` of a training that is over: a small network that learned which photograph a patch is from.
+
+    The filters of its first layer, on colours, come out of noise. Its weights at 20 steps are bundled
+    (`data/train_filters.py` made them), so nothing is trained here. The probe is a patch of the koala's face.
+    """
+    koala = images.batch(images.sample("koala"), size=128)[0]
+    snapshots, model = Snapshots(probe=koala[16:48, 42:74]), which_photograph()
+    snapshots.set_model(model)
+    snapshots._watch(model)
+    with np.load(data.path("filters_from_noise.npz"), allow_pickle=False) as stored:
+        kept = {name: stored[name] for name in stored.files}
+    for index, step in enumerate(kept["steps"].tolist()):
+        for name in snapshots.weights:
+            model.get_layer(name).set_weights([kept[f"{name}/{part}"][index] for part in ("kernel", "bias")])
+        snapshots._keep(step, {name: kept[name][index] for name in ("loss", "accuracy")})
+    return snapshots
 
 
 def filter_evolution(snapshots, layer):

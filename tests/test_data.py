@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data import build
-from helpers import data, digits, images, models
+from helpers import data, digits, images, models, training
 
 LOADERS = {
     "efficientnet_lite0.npz": models.load,
@@ -186,6 +186,6 @@ def test_filters_begin_with_the_noise_of_their_script_and_do_not_stay_there():
     with np.load(data.path("filters_from_noise.npz"), allow_pickle=False) as stored:
         assert stored["steps"].tolist() == train_filters.STEPS
         kernels, accuracy = stored["conv1/kernel"].astype("float32"), stored["accuracy"]
-    np.testing.assert_allclose(kernels[0], train_filters.network().get_layer("conv1").get_weights()[0], atol=1e-4)
+    np.testing.assert_allclose(kernels[0], training.which_photograph().get_layer("conv1").get_weights()[0], atol=1e-4)
     assert np.abs(np.diff(kernels, axis=0)).max((1, 2, 3, 4)).min() > 0
     assert accuracy[0] < 0.06 and accuracy[-1] > 0.2  # by chance 1 of 28

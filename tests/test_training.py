@@ -302,3 +302,17 @@ def test_errors_in_words():
     fit(model, no_probe)
     with pytest.raises(ValueError, match="probe=picture"):
         training.activation_evolution(no_probe, "conv")
+
+
+def test_a_training_that_is_over_can_be_watched_without_training():
+    snapshots = training.filters_from_noise()
+    kernels = training.filter_evolution(snapshots, "conv1")
+    assert snapshots.steps[0] == 0 and snapshots.steps[-1] == 1500 and kernels.shape == (20, 7, 7, 3, 32)
+    accuracy = [log["accuracy"] for log in snapshots.logs]
+    assert accuracy[0] < 0.06 and accuracy[-1] > 0.2
+    # What was kept of the probe is what the network makes of it with the weights of that step.
+    again = training.activation_evolution(snapshots, "conv2", snapshots.probe)
+    np.testing.assert_allclose(training.activation_evolution(snapshots, "conv2"), again, rtol=1e-4, atol=1e-4)
+    # Out of noise: neighbouring weights become alike.
+    smooth = [np.corrcoef(k[:, 1:].ravel(), k[:, :-1].ravel())[0, 1] for k in kernels]
+    assert abs(smooth[0]) < 0.1 < 0.3 < smooth[-1]
