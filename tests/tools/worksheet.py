@@ -6,6 +6,7 @@ Pictures come without their titles, which state what there is to find. Everythin
 import base64
 import html
 import io
+import math
 import re
 
 import numpy as np
@@ -18,7 +19,8 @@ from tests.tools import notebook as nb
 from tests.tools import run
 
 WIDTH, HEIGHT, GAP = 180, 236, 4  # mm: of a page, of what stands on it under its title, and between two parts
-LINES = 10  # of what is printed, at most
+WORDS = 600  # about what happens: what a page holds
+LINE, LETTERS = 3.4, 0.62  # lines of what is printed are so many mm high, and a line holds so many letters for each mm
 WIDE = 2.2  # from this ratio of width to height on a picture may have the width of the page
 
 PAGE = """<!doctype html>
@@ -37,6 +39,7 @@ PAGE = """<!doctype html>
   header span {{ white-space: nowrap; color: #555; }}
   p, ol, pre {{ margin: 0; }}
   ol {{ list-style: upper-alpha; padding-left: 7mm; }}
+  .many ol {{ columns: 2; }}
   article {{ flex: 1; display: flex; flex-direction: column; gap: 2mm; overflow: hidden; }}
   .row {{ flex: 1; display: flex; flex-direction: row; gap: 4mm; }}
   .column {{ flex: 1; display: flex; flex-direction: column; gap: 2mm; }}
@@ -53,7 +56,7 @@ PAGE = """<!doctype html>
 {sections}
 </html>
 """
-FRONT = """<section>
+FRONT = """<section class="{kind}">
 <header><h1>{title}</h1><span>Name ________________</span></header>
 <div class="row">{hero}{room}</div>
 {questions}
@@ -93,7 +96,8 @@ def untitled(content, source):
     titles = nb.titles(source)
     if not titles:
         return picture
-    lines = figure.wrapped(words_of(titles[-1]), picture.width / 100, 12).count("\n") + 1
+    dots = 200 if picture.width > 1000 else 100  # for each inch; a large picture has twice as many
+    lines = figure.wrapped(words_of(titles[-1]), picture.width / dots, 12).count("\n") + 1
     inked = np.asarray(picture.convert("L")).min(1) < 128
     tops = np.flatnonzero(inked & ~np.r_[False, inked[:-1]])  # of each line of letters, and of what comes below them
     return picture.crop((0, max(0, tops[lines] - 4), *picture.size))
@@ -119,7 +123,7 @@ def result(notebook, id):
             if picture is None and nb.pictures(cell):
                 picture = untitled(nb.pictures(cell)[0][1], cell.source)
                 finding = " ".join(map(words_of, nb.titles(cell.source)))
-    return picture, lines[:LINES], finding, "\n\n".join(words)
+    return picture, lines, finding, "\n\n".join(words)
 
 
 def _image(picture, width, height):
@@ -138,16 +142,23 @@ def _question(id):
     return f"<article>{spelled_out(id)}{_room('My prediction, and why:')}</article>"
 
 
+def _printed(lines, width, height):
+    """HTML of as many of the lines as a place of `width` × `height` mm holds."""
+    needed = np.cumsum([max(1, math.ceil(len(line) / (LETTERS * width))) for line in lines]) * LINE
+    text = "\n".join(line for line, end in zip(lines, needed, strict=True) if end <= height)
+    return f"<pre>{html.escape(text)}</pre>" if text else ""
+
+
 def _result(id, picture, lines, height):
     """HTML of what shows how a prediction comes out, and of room for what a student makes of it, `height` mm high."""
-    printed = f"<pre>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
-    room = printed + _room(f"<b>{id}</b> What do you see? What does it say about your prediction?")
+    room = _room(f"<b>{id}</b> What do you see? What does it say about your prediction?")
     if picture is None:
-        inside = f'<div class="row">{room}</div>'
+        inside = f'<div class="row">{_printed(lines, 95, height)}{room}</div>'
     elif picture.width > WIDE * picture.height:
-        inside = f'{_image(picture, WIDTH, height - 30)}<div class="row">{room}</div>'
+        inside = f'{_image(picture, WIDTH, height - 30)}<div class="row">{_printed(lines, 95, 26)}{room}</div>'
     else:
-        inside = f'<div class="row">{_image(picture, 0.6 * WIDTH, height)}<div class="column">{room}</div></div>'
+        beside = _printed(lines, 0.4 * WIDTH - 4, height - 26) + room
+        inside = f'<div class="row">{_image(picture, 0.6 * WIDTH, height)}<div class="column">{beside}</div></div>'
     return f'<article style="flex: 0 0 {height:.1f}mm">{inside}</article>'
 
 
@@ -160,8 +171,12 @@ def _results(notebook, asked):
     return "\n".join(_result(id, *found[id], (low if id in few else high) - GAP) for id in asked)
 
 
-def _answer(notebook, id, place, numbers):
+def _answer(notebook, id, place, numbers, most):
+    """HTML of an answer with at most so many words about it, in whole paragraphs."""
     _, _, finding, words = result(notebook, id)
+    paragraphs = [part for part in re.split(r"\n\s*\n", words) if not part.startswith("**Try")]
+    counts = np.cumsum([len(part.split()) for part in paragraphs])
+    words = "\n\n".join(part for part, count in zip(paragraphs, counts, strict=True) if count <= most)
     option = exercises.marked_up(question(id).options[place])
     first = f"<p><b>{id}: {exercises.LETTERS[place]}</b>, {option}. {exercises.marked_up(numbers)}</p>"
     title = f"<p><i>{html.escape(finding[0].upper() + finding[1:])}.</i></p>" if finding else ""
@@ -178,10 +193,13 @@ def page(notebook, outcome):
     asked = [nb.prediction(cell) for cell in nb.code_cells(notebook) if nb.prediction(cell)]
     front = FRONT.format(
         title=title,
-        hero=_image(hero(notebook), 0.65 * WIDTH, 70),
+        kind="many" if len(asked) > 3 else "few",
+        hero=_image(hero(notebook), 0.65 * WIDTH, 70 if len(asked) <= 3 else 40),
         room=_room("What do you see here?"),
         questions="\n".join(map(_question, asked)),
     )
     back = BACK.format(results=_results(notebook, asked))
-    answers = ANSWERS.format(title=title, answers="\n".join(_answer(notebook, id, *outcome(id)) for id in asked))
+    answers = ANSWERS.format(
+        title=title, answers="\n".join(_answer(notebook, id, *outcome(id), WORDS // len(asked)) for id in asked)
+    )
     return run.with_formulas(PAGE.format(title=title, sections=front + back + answers))
