@@ -5,7 +5,6 @@ import numpy as np
 
 from . import checks, data
 from .features import units
-from .pictures import images
 from .submodels import engine, taps
 from .submodels.graph import trace
 
@@ -137,6 +136,8 @@ def filters_from_noise():
     The filters of its first layer, on colours, come out of noise. Its weights at 20 steps are bundled
     (`data/train_filters.py` made them), so nothing is trained here. The probe is a patch of the koala's face.
     """
+    from .pictures import images  # reads photographs, which nothing else here does
+
     koala = images.batch(images.sample("koala"), size=128)[0]
     snapshots, model = Snapshots(probe=koala[16:48, 42:74]), which_photograph()
     snapshots.set_model(model)
