@@ -132,10 +132,10 @@ TOLD = {
     "06.P2": "now an 8",
     "06.P3": "49 convolutions change little",
     "07.P1": "A black patch does most harm",
-    "07.P2": "draws the same picture for an animal",
+    "07.P2": "the same picture for an animal",
     "07.P3": "some channel fits any story",
     "08.P1": "Deeper it gets less",
-    "08.P2": "and the mean of two neighbours does not",
+    "08.P2": "the mean of two neighbours less",
 }
 
 
