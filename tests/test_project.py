@@ -40,7 +40,7 @@ def test_no_helper_uses_jet():
 
 HOUSE = nb.ROOT / "helpers"
 FILES = {path.relative_to(HOUSE).as_posix(): path.read_text("utf-8") for path in sorted(HOUSE.rglob("*.py"))}
-LONGEST_FILE, LONGEST_FUNCTION, TARGET = 450, 60, 11_700  # lines; the last for all files together
+LONGEST_FILE, LONGEST_FUNCTION, TARGET = 450, 60, 11_200  # lines; the last for all files together
 PICTURE_LIBRARIES = {"matplotlib", "PIL", "skimage", "sklearn", "cv2"}
 # Rooms, and what has been imported by none of them and those above; Keras itself brings Matplotlib and OpenCV.
 IMPORTED_IN_TURN = [
